@@ -1,0 +1,1 @@
+"""Photo to vector: decode, detect, align, measure, encode. Read `embed.py` first."""

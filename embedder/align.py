@@ -1,0 +1,148 @@
+"""Face to Crop: a similarity transform of five points onto the reference points.
+
+Letters: P = 5 points, S crop side.
+
+Least-squares similarity (rotation, scale, shift, no reflection): S. Umeyama, "Least-squares
+estimation of transformation parameters between two point patterns", IEEE TPAMI 13(4), 1991.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.arrays import expect
+from embedder.detect import Face
+from embedder.photo import Photo
+
+SIDE = 112
+# Eyes, nose tip, mouth corners, image-left first, in a 112×112 crop.
+REFERENCE = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    dtype=np.float64,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """An aligned picture, ready for the encoder.
+
+    Attributes:
+        pixels: uint8 (S, S, 3), RGB, 0…255.
+        warp: float64 (2, 3), photo pixels → crop pixels.
+        face: the face it was cut for.
+    """
+
+    pixels: NDArray[np.uint8]
+    warp: NDArray[np.float64]
+    face: Face
+
+    def __post_init__(self) -> None:
+        expect(self.pixels, np.uint8, (None, self.pixels.shape[0], 3), "Crop.pixels")
+        expect(self.warp, np.float64, (2, 3), "Crop.warp")
+
+
+def similarity_transform(
+    source: NDArray[np.floating], target: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """The rotation, scale and shift that bring points nearest to others (least squares).
+
+    Args:
+        source: float (P, 2) points.
+        target: float (P, 2) points they should land on.
+
+    Returns:
+        float64 (2, 3): multiply with (x, y, 1).
+    """
+    centre_s, centre_t = source.mean(axis=0), target.mean(axis=0)
+    s, t = source - centre_s, target - centre_t
+    spread = max(float((s**2).sum()), np.finfo(np.float64).tiny)
+    # A similarity without reflection in the plane is one complex number a + ib.
+    a = float((s * t).sum()) / spread
+    b = float((s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).sum()) / spread
+    turn = np.array([[a, -b], [b, a]], dtype=np.float64)
+    return np.column_stack([turn, centre_t - turn @ centre_s])
+
+
+def align(photo: Photo, face: Face, side: int = SIDE) -> Crop:
+    """Cut a face out of its photo, upright and at a fixed size; the border is replicated.
+
+    A face without points (detector `whole`) becomes its box, resized with its aspect ratio
+    kept and the rest filled from the border.
+
+    Args:
+        photo: the picture the face was found in.
+        face: the face.
+        side: S, the side of the crop in pixels.
+
+    Returns:
+        Crop with pixels uint8 (S, S, 3).
+    """
+    if face.points is None:
+        warp = _fit_box(face, side)
+    else:
+        warp = similarity_transform(face.points.astype(np.float64), REFERENCE * (side / SIDE))
+    return Crop(_warp(photo.pixels, warp, side), warp, face)
+
+
+def _fit_box(face: Face, side: int) -> NDArray[np.float64]:
+    x, y, w, h = (float(v) for v in face.box)
+    scale = side / max(w, h)
+    # pixel centres: the middle of the box lands on the middle of the crop
+    shift = (side - 1) / 2 - scale * (np.array([x + w / 2, y + h / 2]) - 0.5)
+    return np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
+
+
+def _warp(pixels: NDArray[np.uint8], warp: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
+    """Warp a photo into a crop; a face much larger than the crop is shrunk by area first.
+
+    Args:
+        pixels: uint8 (H, W, 3).
+        warp: float64 (2, 3), photo → crop.
+        side: S.
+
+    Returns:
+        uint8 (S, S, 3).
+    """
+    scale = float(np.hypot(warp[0, 0], warp[1, 0]))
+    if scale >= 0.5:
+        return _sample(pixels, warp, side)
+    region, offset = _region(pixels, warp, side)
+    shrink = 2 * scale  # leaves a factor of two to the bilinear warp: no aliasing
+    height, width = region.shape[:2]
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
+    ratio = np.array([size[0] / width, size[1] / height])
+    turn = warp[:, :2] / ratio
+    # pixel centres: x_small + ½ = (x_region + ½) · ratio, and x = x_region + offset
+    shift = warp[:, :2] @ (offset + 0.5 / ratio - 0.5) + warp[:, 2]
+    return _sample(small.astype(np.uint8, copy=False), np.column_stack([turn, shift]), side)
+
+
+def _region(
+    pixels: NDArray[np.uint8], warp: NDArray[np.float64], side: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The part of the photo under the crop, with a margin, and its top left corner (2,)."""
+    back = cv2.invertAffineTransform(warp)
+    corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]]) @ back.T
+    margin = 2 / max(float(np.hypot(warp[0, 0], warp[1, 0])), 1e-9)
+    height, width = pixels.shape[:2]
+    low = np.clip(np.floor(corners.min(axis=0) - margin), 0, [width - 1, height - 1]).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0) + margin), low + 1, [width, height]).astype(int)
+    return pixels[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)
+
+
+def _sample(pixels: NDArray[np.uint8], warp: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
+    out = cv2.warpAffine(
+        pixels, warp, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return out.astype(np.uint8, copy=False)

@@ -1,0 +1,221 @@
+"""The encoder: crops to unit vectors, whatever runtime does the arithmetic.
+
+Letters: N crops, S crop side, D dimensions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder import sface
+from embedder.align import Crop
+from embedder.arrays import expect
+from embedder.card import EncoderCard
+from embedder.errors import DeviceUnavailable, RuntimeMissing, UnknownModel
+
+DEFAULT_MODEL = "sface"
+CARDS = {"sface": sface.card(mirror=False), "sface-mirror": sface.card(mirror=True)}
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Vectors of one space.
+
+    Attributes:
+        vectors: float32 (N, D), unit rows.
+        space: the vector space they live in (`EncoderCard.space`).
+    """
+
+    vectors: NDArray[np.float32]
+    space: str
+
+    def __post_init__(self) -> None:
+        expect(self.vectors, np.float32, (None, None), "Embeddings.vectors")
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+class Network(Protocol):
+    """A graph opened in a runtime: (N, 3, S, S) float32 to (N, D) float32, not normalised."""
+
+    device: str
+    precision: str
+    runtime: str
+
+    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the graph.
+
+        Args:
+            tensor: float32 (N, 3, S, S), N ≥ 1.
+
+        Returns:
+            float32 (N, D).
+        """
+        ...
+
+
+class Encoder(Protocol):
+    """What turns crops into vectors."""
+
+    @property
+    def card(self) -> EncoderCard:
+        """What the weights are; it names the vector space."""
+        ...
+
+    def encode(self, crops: Sequence[Crop]) -> Embeddings:
+        """Unit vectors (N, D) float32 of N crops, in their order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEncoder:
+    """An encoder: a card and its network.
+
+    Attributes:
+        card: what the weights are.
+        network: the graph, opened in a runtime.
+    """
+
+    card: EncoderCard
+    network: Network
+
+    def encode(self, crops: Sequence[Crop]) -> Embeddings:
+        """Unit vectors of crops.
+
+        Args:
+            crops: N crops of side S each (N may be 0).
+
+        Returns:
+            Embeddings with vectors float32 (N, D), unit rows.
+
+        Raises:
+            WrongArray: a crop of another side than the card says.
+        """
+        parts = [self._encode(crops[i : i + _BATCH]) for i in range(0, len(crops), _BATCH)]
+        empty = np.empty((0, self.card.dim), dtype=np.float32)
+        vectors = np.concatenate(parts) if parts else empty
+        return Embeddings(vectors, self.card.space)
+
+    def _encode(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
+        tensor = to_tensor(crops, self.card)  # (N, 3, S, S)
+        vectors = unit_rows(self.network.run(tensor))
+        if not self.card.mirror:
+            return vectors
+        mirrored = unit_rows(self.network.run(np.ascontiguousarray(tensor[..., ::-1])))
+        return unit_rows(vectors + mirrored)
+
+
+def to_tensor(crops: Sequence[Crop], card: EncoderCard) -> NDArray[np.float32]:
+    """Stack crops as the network wants them.
+
+    Args:
+        crops: N crops.
+        card: side S, channel order, mean and std.
+
+    Returns:
+        float32 (N, 3, S, S).
+    """
+    for crop in crops:
+        expect(crop.pixels, np.uint8, (card.side, card.side, 3), f"A crop for {card.name}")
+    stack = np.stack([c.pixels for c in crops])  # (N, S, S, 3)
+    if card.order == "BGR":
+        stack = stack[..., ::-1]
+    tensor = stack.transpose(0, 3, 1, 2).astype(np.float32)
+    if any(card.mean):
+        tensor -= np.asarray(card.mean, dtype=np.float32).reshape(1, 3, 1, 1)
+    if any(s != 1.0 for s in card.std):
+        tensor /= np.asarray(card.std, dtype=np.float32).reshape(1, 3, 1, 1)
+    return np.ascontiguousarray(tensor)
+
+
+def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows scaled to length one.
+
+    Args:
+        vectors: float32 (N, D), no row zero.
+
+    Returns:
+        float32 (N, D).
+    """
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def known_models() -> list[EncoderCard]:
+    """The cards of all encoders that can be opened by name, the default first."""
+    return list(CARDS.values())
+
+
+def card_of(name: str) -> EncoderCard:
+    """The card of an encoder by its name.
+
+    Raises:
+        UnknownModel: no such encoder; the message lists the known ones.
+    """
+    if name not in CARDS:
+        raise UnknownModel(f"There is no model {name!r}: known are {', '.join(CARDS)}.")
+    return CARDS[name]
+
+
+def open_network_encoder(
+    name: str | None = None, *, device: str | None = None, runtime: str | None = None
+) -> NetworkEncoder:
+    """Open an encoder by name.
+
+    Args:
+        name: `sface` or `sface-mirror`; None: `VULTUS_MODEL`, else `sface`.
+        device: `cpu` (default) or `cuda`; None: `VULTUS_DEVICE`, else `cpu`.
+        runtime: `openvino` or `onnxruntime`; None: OpenVINO where it is installed.
+
+    Raises:
+        UnknownModel: no such encoder.
+        WeightsMissing, WeightsBroken: its weights are not there or not what they should be.
+        RuntimeMissing: the runtime is not installed.
+        DeviceUnavailable: the device cannot be used; never a silent fallback.
+    """
+    card = card_of(name if name is not None else os.environ.get("VULTUS_MODEL", DEFAULT_MODEL))
+    place = device if device is not None else os.environ.get("VULTUS_DEVICE", "cpu")
+    path = sface.model_path()
+    for candidate in _runtimes(runtime, place):
+        network = _open(candidate, str(path), place)
+        if network is not None:
+            return NetworkEncoder(card, network)
+    wanted = runtime or ("onnxruntime-gpu" if place == "cuda" else "openvino or onnxruntime")
+    extra = "gpu" if place == "cuda" else "cpu"
+    raise RuntimeMissing(f'{wanted} is not installed: pip install "vultus[{extra}]".')
+
+
+def _runtimes(runtime: str | None, device: str) -> Iterator[str]:
+    if device not in {"cpu", "cuda"}:
+        raise DeviceUnavailable(f"There is no device {device!r}: known are cpu and cuda.")
+    if runtime is None:
+        yield from ("onnxruntime",) if device == "cuda" else ("openvino", "onnxruntime")
+    elif runtime not in {"openvino", "onnxruntime"}:
+        raise UnknownModel(f"There is no runtime {runtime!r}: known are openvino, onnxruntime.")
+    elif runtime == "openvino" and device == "cuda":
+        raise DeviceUnavailable("OpenVINO does not run on CUDA: use --runtime onnxruntime.")
+    else:
+        yield runtime
+
+
+def _open(runtime: str, path: str, device: str) -> Network | None:
+    """The graph opened in a runtime, or None where that runtime is not installed."""
+    import importlib.util
+
+    if importlib.util.find_spec(runtime) is None:
+        return None
+    if runtime == "openvino":
+        from embedder.openvino_encoder import OpenVinoNetwork
+
+        return OpenVinoNetwork(path)
+    from embedder.onnx_encoder import OnnxNetwork
+
+    return OnnxNetwork(path, device)

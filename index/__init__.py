@@ -1,0 +1,1 @@
+"""Nearest neighbours and clusters of unit vectors: arrays and ids, nothing else."""

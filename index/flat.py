@@ -1,0 +1,258 @@
+"""What the embedded engines share: every vector is compared, nothing is approximated.
+
+An engine only proposes rows that are close. The similarities that are returned, and the order of
+equal ones, are computed here in double precision, so that engines agree bit for bit and a result
+depends neither on the order of insertion nor on how many queries were asked at once.
+
+Letters: Q queries, K neighbours, N stored vectors, D dimensions, M sites, R rows searched,
+A rows proposed per query.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.arrays import id_array, site_array, unit_rows
+from index.errors import WrongNumber
+from index.neighbors import NO_ID, Neighbors
+from index.rowfile import read_rows, write_rows
+from index.rows import RowStore
+
+__all__ = ["FlatIndex"]
+
+_QUERIES = 1024  # searched at once
+_NUMBERS = 1 << 24  # float32 in one block of work: 64 MiB
+_SLACK = 1e-5  # more than single precision can get a similarity of unit rows wrong
+_SPARE = 8  # proposals beyond k, so that equal similarities at the edge are seen
+
+
+class FlatIndex(ABC):
+    """Exact search over rows in memory or mapped from a file; see `index.protocol`.
+
+    Args:
+        dim: D, the length of every vector, at least 1.
+    """
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, dim: int) -> None:
+        if dim < 1:
+            raise WrongNumber(f"an index needs vectors of at least 1 number, got dim {dim}.")
+        self._rows = RowStore.empty(dim)
+
+    @abstractmethod
+    def _nearest(
+        self, queries: NDArray[np.float32], vectors: NDArray[np.float32], count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Proposes the `count` rows of `vectors` closest to each query, in any order.
+
+        Args:
+            queries: float32 (Q, D).
+            vectors: float32 (R, D).
+            count: from 1 to R.
+
+        Returns:
+            similarities float32 (Q, count), right within `_SLACK`, and rows int64 (Q, count).
+        """
+
+    @property
+    def dim(self) -> int:
+        """D, the length of every vector."""
+        return self._rows.dim
+
+    @property
+    def exact(self) -> bool:
+        """True: a search returns the true neighbours."""
+        return True
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(
+        self,
+        ids: NDArray[np.int64],
+        vectors: NDArray[np.float32],
+        sites: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Stores vectors; an id that is there already gets the new vector and the new site.
+
+        Args:
+            ids: int64 (n,), each at least 0; of an id given twice the last row counts.
+            vectors: float32 (n, D), unit rows.
+            sites: int64 (n,); None puts them all at site 0.
+
+        Raises:
+            WrongArray: an array of another shape, dtype or length of rows; nothing is stored then.
+            WrongNumber: a negative id.
+        """
+        vectors = unit_rows(vectors, self.dim)
+        ids = id_array(ids, len(vectors))
+        sites = np.zeros_like(ids) if sites is None else site_array(sites, len(vectors))
+        self._rows.put(ids, vectors, sites)
+
+    def remove(self, ids: NDArray[np.int64]) -> int:
+        """Removes vectors and returns how many there were; unknown ids are passed over.
+
+        Args:
+            ids: int64 (n,).
+        """
+        return self._rows.drop(id_array(ids))
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, within: NDArray[np.int64] | None = None
+    ) -> Neighbors:
+        """Finds the k closest vectors of each query; equal similarities go by the lower id.
+
+        Args:
+            queries: float32 (Q, D), unit rows.
+            k: K, at least 1; where fewer vectors are searched the rest is padding.
+            within: int64 (M,), the sites to search; None searches all, an empty array none.
+
+        Raises:
+            WrongArray: an array of another shape, dtype or length of rows.
+            WrongNumber: k below 1.
+        """
+        queries = unit_rows(queries, self.dim)
+        if k < 1:
+            raise WrongNumber(f"k must be at least 1, got {k}.")
+        rows = None if within is None else self._rows.rows_at(site_array(within))
+        ids = np.full((len(queries), k), NO_ID, dtype=np.int64)
+        similarities = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        count = min(k, len(self) if rows is None else len(rows))
+        if count:
+            for start in range(0, len(queries), _QUERIES):
+                some = slice(start, start + _QUERIES)
+                found = self._closest(queries[some], rows, count)
+                ids[some, :count], similarities[some, :count] = found
+        return Neighbors(ids, similarities)
+
+    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns the vectors of the ids as they were stored, in the order asked.
+
+        Args:
+            ids: int64 (n,).
+
+        Returns:
+            float32 (n, D), a copy.
+
+        Raises:
+            UnknownId: an id that is not stored.
+        """
+        return self._rows.vectors[self._rows.rows_of(id_array(ids))]
+
+    def ids(self) -> NDArray[np.int64]:
+        """Returns every id: int64 (N,), ascending."""
+        return np.sort(self._rows.ids)
+
+    def save(self, path: str | Path, marks: Mapping[str, str]) -> None:
+        """Writes the index, or leaves the file that was there as it was.
+
+        Args:
+            path: where to; the folder must exist.
+            marks: what the owner wants to find again, such as the space and the last revision.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        write_rows(path, self._rows, marks)
+
+    @classmethod
+    def load(cls, path: str | Path) -> tuple[Self, dict[str, str]]:
+        """Reads an index and its marks.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            IndexFileBroken: the file was cut, changed or written by something else.
+        """
+        rows, marks = read_rows(path)
+        index = cls(rows.dim)
+        index._rows = rows
+        return index, marks
+
+    def _closest(
+        self, queries: NDArray[np.float32], rows: NDArray[np.int64] | None, k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The ids and similarities of the k closest rows, right to the last bit and tie.
+
+        Where the last proposal is too close to the k-th for single precision to tell them apart,
+        more are asked for.
+        """
+        ids = np.empty((len(queries), k), dtype=np.int64)
+        similarities = np.empty((len(queries), k), dtype=np.float32)
+        total = len(self) if rows is None else len(rows)
+        left, count = np.arange(len(queries)), min(k + _SPARE, total)
+        while len(left):
+            guesses, proposed = self._proposals(queries[left], rows, count)
+            edge = np.sort(guesses, axis=1)[:, [0, count - k]]  # the last and the k-th
+            clear = (edge[:, 0] < edge[:, 1] - _SLACK) | (count == total)
+            done = left[clear]
+            ids[done], similarities[done] = self._ranked(queries[done], proposed[clear], k)
+            left, count = left[~clear], min(4 * count, total)
+        return ids, similarities
+
+    def _proposals(
+        self, queries: NDArray[np.float32], rows: NDArray[np.int64] | None, count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The engine's proposals, gathered block by block: similarities and rows (Q, A)."""
+        if rows is None:
+            return self._nearest(queries, self._rows.vectors, count)
+        best: NDArray[np.float32] = np.empty((len(queries), 0), dtype=np.float32)
+        where = np.empty((len(queries), 0), dtype=np.int64)
+        for block in _pieces(rows, _NUMBERS // self.dim):
+            values, offsets = self._nearest(
+                queries, self._rows.vectors[block], min(count, len(block))
+            )
+            best, where = merge(best, where, values, block[offsets], count)
+        return best, where
+
+    def _ranked(
+        self, queries: NDArray[np.float32], proposed: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The k best of the proposed rows (Q, A) by (similarity, id), computed in double."""
+        ids = np.empty((len(queries), k), dtype=np.int64)
+        similarities = np.empty((len(queries), k), dtype=np.float32)
+        step = max(1, _NUMBERS // (4 * self.dim * proposed.shape[1]))
+        for start in range(0, len(queries), step):
+            some = slice(start, start + step)
+            vectors = self._rows.vectors[proposed[some]].astype(np.float64)
+            wide = queries[some, np.newaxis, :].astype(np.float64)
+            exact = np.clip(np.vecdot(vectors, wide), -1, 1).astype(np.float32)
+            names = self._rows.ids[proposed[some]]
+            order = np.lexsort((names, -exact), axis=1)[:, :k]
+            ids[some] = np.take_along_axis(names, order, axis=1)
+            similarities[some] = np.take_along_axis(exact, order, axis=1)
+        return ids, similarities
+
+
+def merge(
+    best: NDArray[np.float32],
+    where: NDArray[np.int64],
+    values: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    count: int,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Keeps the `count` best of two sets of proposals, in any order.
+
+    Args:
+        best: float32 (Q, A), similarities so far.
+        where: int64 (Q, A), their rows.
+        values: float32 (Q, B), further similarities.
+        rows: int64 (Q, B), their rows.
+        count: how many to keep at most.
+
+    Returns:
+        similarities float32 and rows int64, both (Q, min(count, A + B)).
+    """
+    best, where = np.hstack([best, values]), np.hstack([where, rows])
+    if best.shape[1] <= count:
+        return best, where
+    keep = np.argpartition(best, -count, axis=1)[:, -count:]
+    return np.take_along_axis(best, keep, axis=1), np.take_along_axis(where, keep, axis=1)
+
+
+def _pieces(rows: NDArray[np.int64], length: int) -> Iterator[NDArray[np.int64]]:
+    return (rows[start : start + length] for start in range(0, len(rows), length))

@@ -1,0 +1,161 @@
+"""One safetensors file per index, written whole or not at all, checked before it is believed.
+
+The file holds the tensors `vectors` F32 (N, D), `ids` I64 (N,) and `sites` I64 (N,), and a metadata
+of strings: `format`, `dim`, `marks` (JSON) and `sha256` over all of these. The vectors are mapped,
+not read: opening costs one pass for the digest and no memory of its own.
+
+Format: https://github.com/huggingface/safetensors#format
+
+Letters: N rows, D dimensions.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from index.errors import IndexFileBroken
+from index.rows import RowStore
+
+__all__ = ["FORMAT", "read_rows", "write_rows"]
+
+FORMAT = "vultus-index-1"
+_KINDS = {"vectors": ("F32", "<f4"), "ids": ("I64", "<i8"), "sites": ("I64", "<i8")}
+_PIECE = 1 << 22  # bytes per step of the digest
+
+
+def write_rows(path: str | Path, rows: RowStore, marks: Mapping[str, str]) -> None:
+    """Writes the rows and marks to `path`, readable by the owner only.
+
+    A crash or a full disk leaves the file that was there before; after the return the new file
+    survives a loss of power.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    arrays: dict[str, NDArray[Any]] = {
+        "vectors": rows.vectors,
+        "ids": rows.ids,
+        "sites": rows.sites,
+    }
+    facts = {"format": FORMAT, "dim": str(rows.dim), "marks": json.dumps(dict(marks))}
+    header = _header(arrays, facts | {"sha256": _digest(facts, arrays)})
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # of mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            for key, array in arrays.items():
+                file.write(_bytes(array, key))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def read_rows(path: str | Path) -> tuple[RowStore, dict[str, str]]:
+    """Reads what `write_rows` wrote and returns the rows and the marks.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        IndexFileBroken: the file was cut, changed or written by something else.
+    """
+    path = Path(path)
+    with path.open("rb"):
+        pass  # a missing or forbidden file is the operating system's error, not a broken one
+    try:
+        with safe_open(path, framework="numpy"):
+            pass  # the header is sound and its tensors fill the file without gaps
+        arrays, facts = _mapped(path)
+        stated = facts.pop("sha256")
+        if facts["format"] != FORMAT:
+            raise _broken(path, f"its format is {facts['format']!r}, not {FORMAT!r}")
+        dim, marks = int(facts["dim"]), json.loads(facts["marks"])
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise _broken(path, f"it cannot be read ({error})") from error
+    count = len(arrays["ids"])
+    shapes = {"vectors": (count, dim), "ids": (count,), "sites": (count,)}
+    if {key: array.shape for key, array in arrays.items()} != shapes:
+        raise _broken(path, "its arrays do not fit each other")
+    if _digest(facts, arrays) != stated:
+        raise _broken(path, "its digest does not agree with its contents")
+    ids, sites = np.array(arrays["ids"]), np.array(arrays["sites"])
+    if len(np.unique(ids)) != count:
+        raise _broken(path, "an id appears twice")
+    return RowStore(ids, arrays["vectors"], sites), marks
+
+
+def _mapped(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Maps the tensors of a sound safetensors file and returns them with its metadata."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    facts = dict(header.pop("__metadata__"))
+    if {key: entry["dtype"] for key, entry in header.items()} != {
+        key: kind for key, (kind, _) in _KINDS.items()
+    }:
+        raise ValueError(f"its tensors are {sorted(header)}, not {sorted(_KINDS)}")
+    arrays: dict[str, NDArray[Any]] = {}
+    for key, (_, dtype) in _KINDS.items():
+        shape, (start, end) = tuple(header[key]["shape"]), header[key]["data_offsets"]
+        if start == end:  # nothing to map
+            arrays[key] = np.empty(shape, dtype=dtype)
+        else:
+            mapped = np.memmap(path, dtype=dtype, mode="r", offset=8 + length + start, shape=shape)
+            arrays[key] = mapped.view(np.ndarray)
+    return arrays, facts
+
+
+def _header(arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> bytes:
+    header: dict[str, Any] = {"__metadata__": metadata}
+    start = 0
+    for key, array in arrays.items():
+        end = start + array.nbytes
+        header[key] = {
+            "dtype": _KINDS[key][0],
+            "shape": array.shape,
+            "data_offsets": [start, end],
+        }
+        start = end
+    text = json.dumps(header).encode()
+    return text + b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8
+
+
+def _digest(facts: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for key in _KINDS:
+        data = _bytes(arrays[key], key)
+        for start in range(0, len(data), _PIECE):
+            digest.update(data[start : start + _PIECE])
+    return digest.hexdigest()
+
+
+def _bytes(array: NDArray[Any], key: str) -> memoryview:
+    """The array as little-endian bytes; on little-endian machines without a copy."""
+    return np.ascontiguousarray(array, dtype=_KINDS[key][1]).reshape(-1).view(np.uint8).data
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename last: the name of a file belongs to its folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _broken(path: Path, reason: str) -> IndexFileBroken:
+    return IndexFileBroken(
+        f"the index file {path} is broken: {reason}. It holds nothing that cannot be made again: "
+        "delete it and it will be rebuilt."
+    )

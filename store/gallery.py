@@ -1,0 +1,157 @@
+"""The gallery as a whole: its space, its counts, its calibrations and its decisions."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from store.errors import SpaceMismatch
+from store.records import Calibration, Decision
+from store.schema import Base, Face, Gallery, Person, Photo, Template
+
+KINDS: Final = ("verify", "identify", "compare")
+ANSWERS: Final = ("yes", "no", "unsure")
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryStatus:
+    """What a gallery holds; `unnamed` are the templates of a library without a person."""
+
+    uid: str
+    space: str | None
+    rev: int
+    people: int
+    photos: int
+    faces: int
+    templates: int
+    unnamed: int
+    decisions: int
+
+
+def gallery_uid(session: Session) -> str:
+    """The gallery's random identifier, made with its tables."""
+    return session.execute(select(Gallery.uid)).scalar_one()
+
+
+def pinned_space(session: Session) -> str | None:
+    """The vector space of the gallery; None before the first enrolment."""
+    return session.execute(select(Gallery.space)).scalar_one()
+
+
+def pin_space(session: Session, space: str) -> None:
+    """Make sure the gallery is of this space, pinning it if it has none.
+
+    Args:
+        session: a transaction, as `Store` opens it.
+        space: name of the encoder's vector space.
+
+    Raises:
+        SpaceMismatch: it pins another one.
+    """
+    free = update(Gallery).where(Gallery.id == 1, Gallery.space.is_(None))
+    session.execute(free.values(space=space))
+    require_space(session, space)
+
+
+def require_space(session: Session, space: str) -> None:
+    """Make sure that vectors of this space may be compared with the gallery's, changing nothing.
+
+    Raises:
+        SpaceMismatch: it pins another one.
+    """
+    pinned = pinned_space(session)
+    if pinned is not None and pinned != space:
+        raise SpaceMismatch(pinned, space)
+
+
+def gallery_status(session: Session) -> GalleryStatus:
+    """The counts that `status` shows."""
+    row = session.execute(select(Gallery.uid, Gallery.space, Gallery.rev)).one()
+    unnamed = select(func.count()).select_from(Template).where(Template.person_id.is_(None))
+    return GalleryStatus(
+        uid=row.uid,
+        space=row.space,
+        rev=row.rev,
+        people=_count(session, Person),
+        photos=_count(session, Photo),
+        faces=_count(session, Face),
+        templates=_count(session, Template),
+        unnamed=session.execute(unnamed).scalar_one(),
+        decisions=_count(session, Decision),
+    )
+
+
+def put_calibration(session: Session, space: str, body: str, digest: str) -> Calibration:
+    """Keep a calibration and make it the active one of its space; earlier ones stay on record.
+
+    Args:
+        session: a transaction, as `Store` opens it.
+        space: the vector space it holds for.
+        body: the curve, as JSON text.
+        digest: of the data it was fitted on.
+    """
+    others = update(Calibration).where(Calibration.space == space, Calibration.active)
+    session.execute(others.values(active=False))
+    calibration = Calibration(space=space, body=body, digest=digest, active=True)
+    session.add(calibration)
+    session.flush()
+    return calibration
+
+
+def active_calibration(session: Session, space: str) -> Calibration | None:
+    """The calibration that decisions in this space rest on; None where none was made."""
+    query = select(Calibration).where(Calibration.space == space, Calibration.active)
+    return session.scalar(query.order_by(Calibration.id.desc()).limit(1))
+
+
+def record_decision(
+    session: Session,
+    *,
+    kind: str,
+    answer: str,
+    space: str,
+    source: str,
+    person_id: int | None = None,
+    similarity: float | None = None,
+    threshold: float | None = None,
+    fmr: float | None = None,
+    calibration_id: int | None = None,
+) -> Decision:
+    """Keep an answer that was given.
+
+    Args:
+        session: a transaction, as `Store` opens it.
+        kind: verify, identify or compare.
+        answer: yes, no or unsure.
+        space: the vector space of the probe.
+        source: where the probe came from; forgotten with the person.
+        person_id: whom the answer is about; None when it is about nobody in the gallery.
+        similarity: cosine, -1…1.
+        threshold: cosine, -1…1.
+        fmr: the false-match rate the threshold was asked at, 0…1.
+        calibration_id: what the threshold came from.
+
+    Raises:
+        ValueError: another kind or answer.
+    """
+    if kind not in KINDS or answer not in ANSWERS:
+        raise ValueError(f"A decision is one of {KINDS} and {ANSWERS}; got {kind!r}, {answer!r}.")
+    decision = Decision(
+        kind=kind,
+        answer=answer,
+        space=space,
+        source=source,
+        person_id=person_id,
+        similarity=similarity,
+        threshold=threshold,
+        fmr=fmr,
+        calibration_id=calibration_id,
+    )
+    session.add(decision)
+    session.flush()
+    return decision
+
+
+def _count(session: Session, table: type[Base]) -> int:
+    return session.execute(select(func.count()).select_from(table)).scalar_one()

@@ -1,0 +1,166 @@
+"""Photos that were looked at and the faces found in them.
+
+N faces, P = 5 points.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from store.changes import CHUNK
+from store.errors import UnknownPhoto
+from store.schema import Face, Person, Photo, Template
+
+SHA256_LENGTH: Final = 64
+Key = TypeVar("Key", int, str)
+
+
+@dataclass(frozen=True, slots=True)
+class FaceOrigin:
+    """Where a template came from: its photo, and the box (x, y, w, h) in that photo's pixels."""
+
+    digest: str
+    source: str
+    box: tuple[float, float, float, float]
+
+
+def chunks(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    """Cut a list into pieces short enough for one statement."""
+    return (keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK))
+
+
+def record_photo(
+    session: Session,
+    digest: str,
+    source: str,
+    size: int,
+    width: int,
+    height: int,
+    *,
+    outcome: str,
+    reason: str | None = None,
+    taken: datetime | None = None,
+    claimed: Person | None = None,
+) -> Photo:
+    """Keep that a file was looked at; a file seen before gets the new path and outcome.
+
+    Args:
+        session: a transaction, as `Store` opens it.
+        digest: sha256 of the file's bytes, 64 lower-case hexadecimal digits.
+        source: its path, or what else it came from.
+        size: bytes of the file.
+        width: pixels of the upright picture; 0 when it could not be read.
+        height: pixels of the upright picture; 0 when it could not be read.
+        outcome: enrolled, rejected or library.
+        reason: why it was rejected.
+        taken: aware time of the exposure.
+        claimed: whose photo it was said to be; forgetting them forgets it, if rejected.
+
+    Raises:
+        ValueError: the digest is no sha256.
+    """
+    if len(digest) != SHA256_LENGTH or not set(digest) <= set("0123456789abcdef"):
+        raise ValueError(f"A photo's digest is 64 hexadecimal digits (sha256); got {digest!r}.")
+    photo = photo_by_digest(session, digest)
+    if photo is None:
+        photo = Photo(digest=digest)
+        session.add(photo)
+    photo.source, photo.size, photo.width, photo.height = source, size, width, height
+    photo.outcome, photo.reason, photo.taken = outcome, reason, taken
+    photo.claimed_id = None if claimed is None else claimed.id
+    session.flush()
+    return photo
+
+
+def record_face(
+    session: Session,
+    photo: Photo,
+    *,
+    box: NDArray[np.float32],
+    points: NDArray[np.float32] | None,
+    confidence: float,
+    quality: Mapping[str, object] | None,
+    crop: bytes,
+) -> Face:
+    """Keep one face of a photo.
+
+    Args:
+        session: a transaction, as `Store` opens it.
+        photo: as `record_photo` gave it.
+        box: float32 (4,), x, y, w, h in the photo's pixels.
+        points: float32 (5, 2) in the photo's pixels, or None.
+        confidence: the detector's, 0…1.
+        quality: measures of the crop, as JSON can hold them.
+        crop: the aligned crop as JPEG bytes.
+
+    Raises:
+        ValueError: the box or the points have another shape.
+    """
+    if box.shape != (4,) or (points is not None and points.shape != (5, 2)):
+        got = None if points is None else points.shape
+        raise ValueError(
+            f"A face has a box (4,) and points (5, 2) or None; got {box.shape}, {got}."
+        )
+    x, y, w, h = (float(value) for value in box)
+    face = Face(
+        photo_id=photo.id,
+        x=x,
+        y=y,
+        w=w,
+        h=h,
+        points=None if points is None else points.astype(float).tolist(),
+        confidence=float(confidence),
+        quality=None if quality is None else dict(quality),
+        crop=crop,
+    )
+    session.add(face)
+    session.flush()
+    return face
+
+
+def photo_by_digest(session: Session, digest: str) -> Photo | None:
+    """The photo of that sha256, None if it was never looked at."""
+    return session.scalar(select(Photo).where(Photo.digest == digest))
+
+
+def find_photos(session: Session, what: str | Path) -> list[Photo]:
+    """The photos of that sha256 or path (a path may have held several files over time).
+
+    Raises:
+        UnknownPhoto: none.
+    """
+    wanted = str(what)
+    query = select(Photo).where(or_(Photo.digest == wanted, Photo.source == wanted))
+    photos = list(session.scalars(query.order_by(Photo.id)))
+    if not photos:
+        raise UnknownPhoto(wanted)
+    return photos
+
+
+def origins(session: Session, template_ids: Sequence[int]) -> dict[int, FaceOrigin]:
+    """Template id → the photo and box it came from; unknown ids are left out."""
+    columns = (Template.id, Photo.digest, Photo.source, Face.x, Face.y, Face.w, Face.h)
+    found: dict[int, FaceOrigin] = {}
+    for some in chunks(template_ids):
+        query = select(*columns).join(Face, Face.id == Template.face_id)
+        query = query.join(Photo, Photo.id == Face.photo_id).where(Template.id.in_(some))
+        for key, digest, source, *box in session.execute(query):
+            found[key] = FaceOrigin(digest, source, (box[0], box[1], box[2], box[3]))
+    return found
+
+
+def crops(session: Session, template_ids: Sequence[int]) -> dict[int, bytes]:
+    """Template id → the aligned crop it was made from, as JPEG; unknown ids are left out."""
+    found: dict[int, bytes] = {}
+    for some in chunks(template_ids):
+        query = select(Template.id, Face.crop).join(Face, Face.id == Template.face_id)
+        rows = session.execute(query.where(Template.id.in_(some)))
+        found.update((row.id, row.crop) for row in rows)
+    return found

@@ -1,0 +1,45 @@
+"""Where the database is: the default place, a URL or path taken apart, and the engine for it."""
+
+from pathlib import Path
+
+import platformdirs
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from store import sqlite
+from store.errors import DatabaseUnusable
+
+
+def default_url() -> str:
+    """The SQLite file in the user's data folder, as an SQLAlchemy URL."""
+    folder = Path(platformdirs.user_data_dir("vultus", appauthor=False))
+    return URL.create("sqlite", database=str(folder / "gallery.sqlite3")).render_as_string()
+
+
+def parse_url(url: str | Path) -> URL:
+    """A database's URL; a bare path is an SQLite file.
+
+    Raises:
+        DatabaseUnusable: it is neither.
+    """
+    if isinstance(url, Path) or "://" not in url:
+        return URL.create("sqlite", database=str(Path(url).expanduser()))
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        raise DatabaseUnusable(url, "that is no SQLAlchemy URL") from error
+
+
+def make_engine(url: URL) -> Engine:
+    """The engine of a URL, SQLite's tuned; no connection is made yet.
+
+    Raises:
+        ImportError: the driver is not installed.
+        NoSuchModuleError: SQLAlchemy knows no such database.
+    """
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": sqlite.BUSY_SECONDS})
+    sqlite.tune(engine)
+    return engine

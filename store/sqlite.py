@@ -1,0 +1,110 @@
+"""Everything that is true of SQLite only: its file, its pragmas, its transactions, its scrubbing.
+
+The driver's own transaction control is switched off, and SQLAlchemy emits BEGIN (the recipe of
+SQLAlchemy's SQLite page), so that savepoints and DDL take part in the transaction. A writer begins
+IMMEDIATE: it waits for its turn at the start, where the busy timeout applies, and can never fail
+half-way because another writer came between its reading and its writing.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import OperationalError
+
+BUSY_SECONDS = 10.0
+# busy_timeout comes first: switching to WAL may itself have to wait
+PRAGMAS = (
+    f"busy_timeout={BUSY_SECONDS * 1000:.0f}",
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+)
+READING = {"begin_with": "BEGIN"}
+WRITING = {"begin_with": "BEGIN IMMEDIATE"}
+NO_TRANSACTION = {"begin_with": ""}
+
+
+def file_of(url: URL) -> Path | None:
+    """The file behind an SQLite URL; None for another database or one in memory."""
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(str(url.database))
+
+
+def prepare_file(path: Path) -> None:
+    """Create the folder, and the file readable by its owner only; OSError if that cannot be.
+
+    SQLite gives its -wal and -shm files the mode of the database file.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def tune(engine: Engine) -> None:
+    """Set the pragmas on every new connection and take over BEGIN."""
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _on_begin)
+
+
+def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection
+    connection.isolation_level = None  # the driver emits no BEGIN of its own
+    for pragma in PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _on_begin(connection: Connection) -> None:
+    statement = connection.get_execution_options().get("begin_with", "BEGIN")
+    if statement:
+        connection.exec_driver_sql(statement)
+
+
+@contextmanager
+def migrating(engine: Engine) -> Iterator[Connection]:
+    """One transaction for changing tables.
+
+    A table that is rebuilt is dropped on the way, and with foreign keys on that would delete the
+    rows which refer to it. So they are off inside (SQLite allows that only outside a transaction)
+    and checked as a whole before the commit.
+    """
+    with engine.connect().execution_options(**NO_TRANSACTION) as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            _check_foreign_keys(connection)
+            connection.commit()
+        finally:
+            connection.rollback()
+            connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+
+
+def _check_foreign_keys(connection: Connection) -> None:
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if broken is not None:
+        reason = ValueError(f"a row of table {broken[0]} refers to a row that is not there")
+        raise OperationalError("PRAGMA foreign_key_check", None, reason)
+
+
+def scrub(engine: Engine) -> None:
+    """Rewrite the file without what was deleted and empty the write-ahead log.
+
+    Raises:
+        OperationalError: another connection is reading, so old pages must stay for now.
+    """
+    with engine.connect().execution_options(**NO_TRANSACTION) as connection:
+        _checkpoint(connection)
+        connection.exec_driver_sql("VACUUM")
+        _checkpoint(connection)
+
+
+def _checkpoint(connection: Connection) -> None:
+    busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+    if busy:
+        reason = TimeoutError("another program is reading it, so deleted bytes remain in its log")
+        raise OperationalError("PRAGMA wal_checkpoint(TRUNCATE)", None, reason)

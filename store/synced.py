@@ -1,0 +1,100 @@
+"""An index together with the gallery it follows, and where its file lies.
+
+Q queries, D dimensions, K neighbours, M sites.
+"""
+
+import re
+from threading import RLock
+from typing import Final
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from index.neighbors import Neighbors
+from index.opening import OpenedIndex
+from store.changes import Position
+from store.gallery import gallery_uid
+from store.session import Store
+
+START: Final = Position(0, "")
+
+
+class SyncedIndex:
+    """An index that knows which gallery it follows and how far it has come.
+
+    Searching and following take turns, so threads may share it.
+
+    Args:
+        store: the gallery's database.
+        space: the vector space whose templates it holds.
+        url: the engine's URL.
+        opened: the engine, its path and its marks.
+        gallery: the gallery's uid.
+    """
+
+    def __init__(
+        self, store: Store, space: str, url: str, opened: OpenedIndex, gallery: str
+    ) -> None:
+        self.store: Final = store
+        self.space: Final = space
+        self.url: Final = url
+        self.path: Final = opened.path
+        self.gallery: Final = gallery
+        self.index = opened.index
+        self.position = START
+        self.saved: Position | None = None
+        self.lock: Final = RLock()
+
+    @property
+    def dim(self) -> int:
+        """D, the length of every vector."""
+        return self.index.dim
+
+    @property
+    def exact(self) -> bool:
+        """Whether a search returns the true neighbours, or most of them."""
+        return self.index.exact
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, within: NDArray[np.int64] | None = None
+    ) -> Neighbors:
+        """Finds the k closest templates of each query; ask `templates.owners` whose they are.
+
+        Args:
+            queries: float32 (Q, D), unit rows.
+            k: K, at least 1.
+            within: int64 (M,), ids of the sites to search; None searches all.
+        """
+        with self.lock:
+            return self.index.search(queries, k, within)
+
+    def marks(self) -> dict[str, str]:
+        """What the file is saved with: whose index it is, and how far it has come."""
+        return {
+            "gallery": self.gallery,
+            "space": self.space,
+            "rev": str(self.position.rev),
+            "tag": self.position.tag,
+        }
+
+    def position_in(self, marks: dict[str, str]) -> Position | None:
+        """How far a file with these marks had come; None when it is not this gallery's index."""
+        if marks.get("gallery") != self.gallery or marks.get("space") != self.space:
+            return None
+        rev = marks.get("rev", "")
+        return Position(int(rev), marks.get("tag", "")) if rev.isdecimal() else None
+
+
+def default_index_url(store: Store, space: str) -> str:
+    """The URL of the index file beside an SQLite database, or in the user's cache folder."""
+    slug = re.sub(r"[^\w.-]+", "_", space)
+    if store.path is not None:
+        return f"auto:{store.path.with_suffix('')}.{slug}.vultus-index"
+    with store.read() as session:
+        uid = gallery_uid(session)
+    folder = platformdirs.user_cache_path("vultus", appauthor=False)
+    return f"auto:{folder / uid}.{slug}.vultus-index"

@@ -1,0 +1,100 @@
+"""Opened networks, generated people and development pictures, each made once a session."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder.align import Crop, align
+from embedder.detect import Face, YuNetDetector
+from embedder.embed import Embedder, open_embedder
+from embedder.errors import WeightsMissing
+from embedder.photo import Photo, read_photo
+
+ROOT = Path(__file__).resolve().parents[2]
+PEOPLE = ROOT / "enroll" / "people"
+PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of this session: nothing is read from or written to the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VULTUS_CACHE", str(folder))
+        for name in ("VULTUS_MODEL", "VULTUS_DEVICE"):
+            patch.delenv(name, raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def detector(own_cache: Path) -> YuNetDetector:  # noqa: ARG001 - the cache must be set first
+    try:
+        return YuNetDetector()
+    except WeightsMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def embedder(detector: YuNetDetector) -> Embedder:
+    pytest.importorskip("openvino", reason="the extra cpu is not installed")
+    return Embedder(detector, open_embedder("sface").encoder)
+
+
+@pytest.fixture(scope="session")
+def lfw() -> Path:
+    """The folder lfw-dev of the development pictures."""
+    given = os.environ.get("VULTUS_DATA")
+    if not given:
+        pytest.skip("VULTUS_DATA does not name the folder of the development pictures")
+    folder = Path(given) / "lfw-dev"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def people(request: pytest.FixtureRequest) -> dict[str, list[Path]]:
+    """Pictures by person: the generated people, or development people where they are missing."""
+    folders = sorted(p for p in PEOPLE.iterdir() if p.is_dir()) if PEOPLE.is_dir() else []
+    found = {
+        folder.name: sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+        for folder in folders
+    }
+    found = {name: paths for name, paths in found.items() if paths}
+    if found:
+        return found
+    if not os.environ.get("VULTUS_DATA"):
+        pytest.skip("enroll/people has no generated people, and VULTUS_DATA is not set")
+    lines = (request.getfixturevalue("lfw") / "pairs-train.txt").read_text().splitlines()
+    names = sorted({line.split("\t")[0] for line in lines[1:] if line.count("\t") == 2})[:8]
+    train = request.getfixturevalue("lfw") / "train"
+    return {name: sorted((train / name).glob("*.jpg"))[:3] for name in names}
+
+
+@pytest.fixture(scope="session")
+def portraits(people: dict[str, list[Path]]) -> list[Photo]:
+    """One photo of each of at most eight people."""
+    return [read_photo(paths[0]) for paths in list(people.values())[:8]]
+
+
+@pytest.fixture(scope="session")
+def face_crops(portraits: list[Photo], detector: YuNetDetector) -> list[Crop]:
+    """The aligned face of each portrait."""
+    return [align(photo, detector.detect(photo)[0]) for photo in portraits]
+
+
+@pytest.fixture(scope="session")
+def crops() -> list[Crop]:
+    """40 seeded pictures of 112×112 as crops: smooth colours with noise, no face needed."""
+    rng = np.random.default_rng(11)
+    y, x = np.mgrid[:112, :112] / 111
+    made = []
+    for _ in range(40):
+        waves = [np.sin(rng.uniform(2, 12) * x + rng.uniform(2, 12) * y) for _ in range(3)]
+        pixels = 128 + 90 * np.stack(waves, axis=2) + rng.normal(0, 12, (112, 112, 3))
+        face = Face(np.array([0, 0, 112, 112], np.float32), None, 1.0)
+        made.append(Crop(np.clip(pixels, 0, 255).astype(np.uint8), np.eye(2, 3), face))
+    return made
