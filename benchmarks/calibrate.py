@@ -53,14 +53,15 @@ def main() -> None:
 
 def _fit(vectors: Vectors, source: str, space: str) -> Calibration:
     names = [str(name) for name in vectors.names]
-    return fit(
-        vectors.vectors, names, space=space, source=source, data_digest=vectors.digest
-    )
+    return fit(vectors.vectors, names, space=space, source=source, data_digest=vectors.digest)
 
 
 def _print(model: str, in_force: Calibration, curves: list[Calibration]) -> None:
     print(f"\n{model}: rates at the thresholds of {in_force.source}")
-    print(f"{'data':14} {'people':>6} {'photos':>6} {'pairs of people':>15}  {'smallest FMR':>12}", end="")
+    print(
+        f"{'data':14} {'people':>6} {'photos':>6} {'pairs of people':>15}  {'smallest FMR':>12}",
+        end="",
+    )
     print("".join(f"  {'FMR, FNMR at ' + format(rate, '.0e'):>22}" for rate in RATES))
     for curve in curves:
         print(
@@ -106,7 +107,9 @@ def _list_suspects(vectors: Vectors, name: str) -> None:
             n, best = count.get(pair, (0, 0.0))
             count[pair] = (n + 1, max(best, float(similarities[i])))
     total = sum(n for n, _ in count.values())
-    print(f"{name}: {total} non-mated photo pairs above {SUSPICIOUS}, of {len(count)} pairs of people")
+    print(
+        f"{name}: {total} non-mated photo pairs above {SUSPICIOUS}, of {len(count)} pairs of people"
+    )
     for (a, b), (n, best) in sorted(count.items(), key=lambda item: -item[1][0])[:12]:
         print(f"    {label[a]} ~ {label[b]}: {n} pairs, up to {best:.2f}")
 

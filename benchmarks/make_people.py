@@ -66,7 +66,7 @@ PER_PERSON = 6  # training heads of one person, so that nobody owns the model
 
 POOL = 400  # draws the people are chosen from
 STRENGTH, VARIETY = 0.9, 0.36  # of the draws between and within people
-OWN, OTHER, TRAINING = 0.60, 0.27, 0.47  # what the search asks of similarities
+OWN, OTHER, TRAINING = 0.58, 0.29, 0.485  # what the search asks of similarities
 REFUSED = 0.5  # nothing is written when a training face is this near
 # Draws that do not look like a portrait, by eye; they belong to SEED.
 SKIPPED = frozenset({92, 104, 126, 142, 157, 177, 182, 184, 207, 214, 279, 341, 367})
@@ -531,7 +531,9 @@ def skull(colour: Array, alpha: Array) -> tuple[Array, Array]:
     """A full crown behind a head, in the colours of its edge: the same two arrays, filled up."""
     y, x = np.mgrid[0 : alpha.shape[0], 0 : alpha.shape[1]].astype(np.float32)
     distance = (np.abs((x - 192) / 106) ** 2.3 + np.abs((y - 176) / 132) ** 2.3) ** (1 / 2.3)
-    dome = (1 - smooth(distance, 0.93, 1.03)) * (1 - smooth(y, 170, 230))
+    above = 1 - smooth(y, 170, 230)
+    dome = (1 - smooth(distance, 0.93, 1.03)) * above
+    alpha = alpha * (1 - above * smooth(distance, 1.02, 1.14))  # no stray locks
     weight = np.maximum(cv2.GaussianBlur(alpha, (0, 0), 14), 1e-4)[..., None]
     spread = cv2.GaussianBlur(colour * alpha[..., None], (0, 0), 14) / weight
     spread = spread * (1.0 - 0.3 * smooth(distance, 0.6, 1.0))[..., None]
@@ -705,7 +707,7 @@ def choose_people(model: Model, sight: Sight, training: Array) -> NDArray[np.flo
     rows = [
         row for row, kept in enumerate(seen)
         if kept is not None and row not in SKIPPED
-        and nearest(kept.vector[None], training) < TRAINING - 0.03
+        and nearest(kept.vector[None], training) < TRAINING - 0.06
     ]  # fmt: skip
     vectors = np.stack([kept.vector for kept in (seen[row] for row in rows) if kept is not None])
     chosen = far_apart(vectors @ vectors.T, len(NAMES) + len(STRANGERS))

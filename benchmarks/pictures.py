@@ -56,7 +56,9 @@ def data_folder() -> Path:
     """The folder of the development pictures; says what to set where it is missing."""
     given = os.environ.get("VULTUS_DATA")
     if not given or not Path(given).is_dir():
-        sys.exit("Set VULTUS_DATA to the folder of the development pictures (see docs/measured.md).")
+        sys.exit(
+            "Set VULTUS_DATA to the folder of the development pictures (see docs/measured.md)."
+        )
     return Path(given)
 
 

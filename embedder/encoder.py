@@ -154,6 +154,11 @@ def known_models() -> list[EncoderCard]:
     return list(CARDS.values())
 
 
+def default_model() -> str:
+    """`VULTUS_MODEL`, else `sface`."""
+    return os.environ.get("VULTUS_MODEL", DEFAULT_MODEL)
+
+
 def card_of(name: str) -> EncoderCard:
     """The card of an encoder by its name.
 
@@ -181,7 +186,7 @@ def open_network_encoder(
         RuntimeMissing: the runtime is not installed.
         DeviceUnavailable: the device cannot be used; never a silent fallback.
     """
-    card = card_of(name if name is not None else os.environ.get("VULTUS_MODEL", DEFAULT_MODEL))
+    card = card_of(default_model() if name is None else name)
     place = device if device is not None else os.environ.get("VULTUS_DEVICE", "cpu")
     path = sface.model_path()
     for candidate in _runtimes(runtime, place):

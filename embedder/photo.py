@@ -147,19 +147,24 @@ def _read_regular(path: str | os.PathLike[str], label: str) -> bytes:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise PhotoUnreadable(f"{label} cannot be opened ({why}).") from error
-    with contextlib.ExitStack() as open_handle:
-        open_handle.callback(os.close, handle)
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise PhotoUnreadable(f"{label} is {kind}: give a picture file.")
-        if status.st_size >= MAX_BYTES:
-            raise PhotoTooLarge(f"{label} has {status.st_size} bytes; at most {MAX_BYTES - 1}.")
-        try:
-            with os.fdopen(handle, "rb", closefd=False) as file:
-                return file.read(MAX_BYTES)
-        except OSError as error:
-            raise PhotoUnreadable(f"{label} cannot be read ({error.strerror}).") from error
+    try:
+        return _read_handle(handle, label)
+    finally:
+        os.close(handle)
+
+
+def _read_handle(handle: int, label: str) -> bytes:
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise PhotoUnreadable(f"{label} is {kind}: give a picture file.")
+    if status.st_size >= MAX_BYTES:
+        raise PhotoTooLarge(f"{label} has {status.st_size} bytes; at most {MAX_BYTES - 1}.")
+    try:
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES)
+    except OSError as error:
+        raise PhotoUnreadable(f"{label} cannot be read ({error.strerror}).") from error
 
 
 def decode(encoded: Encoded, *, max_pixels: int = MAX_PIXELS) -> Photo:

@@ -102,6 +102,7 @@ class Gate:
         return [reason for reason, holds in found.items() if holds]
 
 
+DEFAULT_GATE = Gate()
 OPEN_GATE = Gate(0.0, 0.0, 0.0, 0.0, 1.0, 180.0, 180.0)
 
 

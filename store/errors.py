@@ -1,4 +1,4 @@
-# ruff: noqa: N818 - named after what went wrong; the base says that they are errors
+
 """Errors of the store, one sentence each, saying what to do next.
 
 StoreError

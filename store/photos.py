@@ -130,6 +130,39 @@ def photo_by_digest(session: Session, digest: str) -> Photo | None:
     return session.scalar(select(Photo).where(Photo.digest == digest))
 
 
+@dataclass(frozen=True, slots=True)
+class PhotoRecord:
+    """What is known of a file that was looked at.
+
+    Attributes:
+        id: of its row.
+        outcome: enrolled, rejected or library.
+        reason: why it was rejected, or why a library's photo shows nobody.
+        people: names of the people who have a template from it.
+    """
+
+    id: int
+    outcome: str
+    reason: str | None
+    people: tuple[str, ...]
+
+
+def photo_records(session: Session, digests: Sequence[str]) -> dict[str, PhotoRecord]:
+    """Digest → what is known of that photo; photos never looked at are left out."""
+    found: dict[str, PhotoRecord] = {}
+    for some in chunks(digests):
+        rows = session.scalars(select(Photo).where(Photo.digest.in_(some))).all()
+        names: dict[int, list[str]] = {row.id: [] for row in rows}
+        query = select(Face.photo_id, Person.name).join(Template, Template.face_id == Face.id)
+        query = query.join(Person, Person.id == Template.person_id).distinct()
+        for photo_id, name in session.execute(query.where(Face.photo_id.in_(list(names)))):
+            names[photo_id].append(name)
+        for row in rows:
+            people = tuple(sorted(names[row.id]))
+            found[row.digest] = PhotoRecord(row.id, row.outcome, row.reason, people)
+    return found
+
+
 def find_photos(session: Session, what: str | Path) -> list[Photo]:
     """The photos of that sha256 or path (a path may have held several files over time).
 

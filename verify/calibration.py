@@ -88,6 +88,11 @@ class Calibration:
         """The smallest rate that can be asked where a probe meets `gallery_size` templates."""
         return -math.expm1(max(gallery_size, 1) * math.log1p(-self.smallest_fmr))
 
+    @property
+    def beyond_strangers(self) -> float:
+        """The least similarity that no two strangers of the data reached."""
+        return (int(np.flatnonzero(self.nonmated)[-1]) + 1) * 2.0 / BINS - 1.0
+
     def fmr_at(self, similarity: float) -> float:
         """False-match rate of the threshold `similarity` on the calibration's data."""
         return float(self.nonmated[_bin(similarity) :].sum() / self.person_pairs)

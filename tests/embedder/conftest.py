@@ -68,10 +68,22 @@ def people(request: pytest.FixtureRequest) -> dict[str, list[Path]]:
         return found
     if not os.environ.get("VULTUS_DATA"):
         pytest.skip("enroll/people has no generated people, and VULTUS_DATA is not set")
-    lines = (request.getfixturevalue("lfw") / "pairs-train.txt").read_text().splitlines()
-    names = sorted({line.split("\t")[0] for line in lines[1:] if line.count("\t") == 2})[:8]
-    train = request.getfixturevalue("lfw") / "train"
-    return {name: sorted((train / name).glob("*.jpg"))[:3] for name in names}
+    return alone_in_their_photos(
+        request.getfixturevalue("lfw") / "train", request.getfixturevalue("detector")
+    )
+
+
+def alone_in_their_photos(folder: Path, detector: YuNetDetector) -> dict[str, list[Path]]:
+    """Two photos each of six development people, with nobody else in them."""
+    found: dict[str, list[Path]] = {}
+    for person in sorted(folder.iterdir()):
+        paths = sorted(person.glob("*.jpg"))
+        if len(paths) < 2 or len(found) == 6:
+            continue
+        paths = [path for path in paths[:6] if len(detector.detect(read_photo(path))) == 1]
+        if len(paths) >= 2:
+            found[person.name] = paths[:2]
+    return found
 
 
 @pytest.fixture(scope="session")

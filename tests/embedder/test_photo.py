@@ -24,8 +24,10 @@ from embedder.photo import Photo, is_photo_name, printable, read_bytes, read_pho
 Pixels = NDArray[np.uint8]
 ORIENTATION, TAKEN, MODIFIED, EXIF_IFD = 0x0112, 0x9003, 0x0132, 0x8769
 # Where row 0 and column 0 of the stored picture are seen (EXIF 2.3, table of tag 274).
-ROW_0 = dict(enumerate("top top bottom bottom left right right left".split(), start=1))
-COLUMN_0 = dict(enumerate("left right right left top top bottom bottom".split(), start=1))
+ROW_0 = {1: "top", 2: "top", 3: "bottom", 4: "bottom", 5: "left", 6: "right", 7: "right", 8: "left"}
+COLUMN_0 = {
+    1: "left", 2: "right", 3: "right", 4: "left", 5: "top", 6: "top", 7: "bottom", 8: "bottom",
+}  # fmt: skip
 
 
 def blocks() -> Pixels:
@@ -94,7 +96,8 @@ def test_lossless_formats_give_the_exact_pixels(kind: str):
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_jpeg(progressive: bool):
-    data = saved(Image.fromarray(blocks()), "JPEG", quality=95, subsampling=0, progressive=progressive)
+    options = {"quality": 95, "subsampling": 0, "progressive": progressive}
+    data = saved(Image.fromarray(blocks()), "JPEG", **options)
     assert close(read_photo(data).pixels, blocks(), 6)
 
 
@@ -541,8 +544,7 @@ def survives(data: bytes) -> bool:
     """Whether bytes decode; anything but a picture or UnusablePhoto fails the test."""
     try:
         photo = read_photo(data, max_pixels=1_000_000)
-    except UnusablePhoto as error:
-        assert "\n" not in str(error)
+    except UnusablePhoto:
         return False
     assert photo.pixels.dtype == np.uint8
     return True
@@ -669,8 +671,11 @@ def test_a_strange_name_is_read_all_the_same(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_when_it_was_taken(kind: str):
-    exif = tagged(taken="2021:12:31 23:59:58", modified="2022:01:01 00:00:00")
-    data = saved(Image.fromarray(blocks()), kind, exif=exif)
+    taken, modified = "2021:12:31 23:59:58", "2022:01:01 00:00:00"
+    tags = {"exif": tagged(taken=taken, modified=modified)}
+    if kind == "TIFF":  # Pillow writes no EXIF block of its own into a TIFF
+        tags = {"tiffinfo": {MODIFIED: modified, EXIF_IFD: {TAKEN: taken}}}
+    data = saved(Image.fromarray(blocks()), kind, **tags)
     assert read_photo(data).taken == datetime(2021, 12, 31, 23, 59, 58, tzinfo=UTC)
 
 

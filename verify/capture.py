@@ -1,0 +1,230 @@
+"""A probe from a photo, a video file, a camera or a stream.
+
+A photo gives one frame. A moving source is read until enough good frames are found, the source
+ends or the time is over; the best ones, by sharpness and size, become the probe. A camera or
+stream is read by a thread that keeps the latest frame only, so that a slow machine sees now and
+not a queue of the past. No window is needed.
+
+Letters: F frames, D dimensions.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.admission import admit
+from embedder.embed import Embedder, FoundFace
+from embedder.photo import Photo, Source, read_photo
+from embedder.quality import Gate
+from verify.errors import NoUsableFrame, ProbeRejected, SourceUnusable
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
+FRAMES = 5
+TIMEOUT = 15.0
+_LOOKS_A_SECOND = 8.0
+_FIRST_FRAME = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What is compared: one face, seen in one frame or more.
+
+    Attributes:
+        vectors: float32 (F, D), unit rows, the best frame first.
+        faces: the F faces behind them.
+        source: where they came from.
+    """
+
+    vectors: NDArray[np.float32]
+    faces: tuple[FoundFace, ...]
+    source: str
+
+
+def is_moving(source: str) -> bool:
+    """Whether a source is a camera number, a stream or a video file, rather than a photo."""
+    return source.isdecimal() or "://" in source or Path(source).suffix.lower() in VIDEO_SUFFIXES
+
+
+def take(
+    embedder: Embedder,
+    source: Source,
+    *,
+    rule: str = "reject",
+    gate: Gate | None = None,
+    frames: int = FRAMES,
+    timeout: float = TIMEOUT,
+) -> Probe:
+    """Take a probe from a source.
+
+    Args:
+        embedder: detector and encoder.
+        source: a photo (path, bytes, array, PIL image), a video file, a camera number ("0") or
+            a stream's URL.
+        rule: what to do with several faces: `reject`, `largest`, `centre`.
+        gate: the least quality; None: the default gate.
+        frames: how many good frames of a moving source to fuse.
+        timeout: seconds after which a moving source must have given what it has.
+
+    Raises:
+        ProbeRejected: a photo without exactly one usable face; `reason` is the code.
+        NoUsableFrame: a moving source without one usable frame.
+        SourceUnusable: a moving source that cannot be opened.
+        UnusablePhoto: a photo that cannot be decoded.
+    """
+    gate = Gate() if gate is None else gate
+    if isinstance(source, str) and is_moving(source):
+        return _from_frames(embedder, source, rule, gate, frames, timeout)
+    photo = read_photo(source, max_pixels=embedder.max_pixels)
+    admission = admit(embedder.faces(photo, rule), rule, gate)
+    if admission.reason is not None:
+        raise ProbeRejected(f"{photo.source}: {admission.detail}.", admission.reason)
+    chosen = admission.faces[:1]
+    return Probe(embedder.encode(chosen).vectors, chosen, photo.source)
+
+
+def _from_frames(
+    embedder: Embedder, source: str, rule: str, gate: Gate, frames: int, timeout: float
+) -> Probe:
+    good: list[FoundFace] = []
+    refused: Counter[str] = Counter()
+    with open_source(source) as camera:
+        end = time.monotonic() + timeout
+        for pixels in _looks(camera):
+            admission = admit(embedder.faces(Photo(pixels, "", source), rule), rule, gate)
+            good += admission.faces[:1]
+            if admission.reason is not None:
+                refused[admission.reason] += 1
+            if len(good) >= 2 * frames or time.monotonic() > end:
+                break
+    if not good:
+        reason, count = refused.most_common(1)[0] if refused else ("face_not_found", 0)
+        raise NoUsableFrame(
+            f"{source}: none of {sum(refused.values())} frames showed one good face "
+            f"({reason} in {count}): look into the camera, closer and in better light.",
+            reason,
+        )
+    best = sorted(good, key=lambda f: -f.quality.sharpness * min(f.quality.size, 112.0))[:frames]
+    return Probe(embedder.encode(best).vectors, tuple(best), source)
+
+
+class Camera(Protocol):
+    """A source of frames."""
+
+    def read(self) -> NDArray[np.uint8] | None:
+        """The next frame, uint8 (H, W, 3) RGB, or None at the end."""
+        ...
+
+    def close(self) -> None:
+        """Let the device go."""
+        ...
+
+
+def _looks(camera: Camera) -> Iterator[NDArray[np.uint8]]:
+    while (pixels := camera.read()) is not None:
+        yield pixels
+
+
+@contextmanager
+def open_source(source: str) -> Iterator[Camera]:
+    """Open a moving source.
+
+    Args:
+        source: a camera number, a stream's URL or a video file's path.
+
+    Raises:
+        SourceUnusable: it cannot be opened.
+    """
+    live = source.isdecimal() or "://" in source
+    if not live and not Path(source).is_file():
+        raise SourceUnusable(f"{source} does not exist: check the path.")
+    device = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+    if not device.isOpened():
+        device.release()
+        kind = "camera" if source.isdecimal() else "stream" if live else "video"
+        raise SourceUnusable(
+            f"The {kind} {source} cannot be opened: check that it exists, that nothing else "
+            "uses it and that you may read it."
+        )
+    camera: Camera = LatestFrame(device, source) if live else VideoFile(device)
+    try:
+        yield camera
+    finally:
+        camera.close()
+
+
+class VideoFile:
+    """A video file, read a few frames a second of its own time."""
+
+    def __init__(self, device: cv2.VideoCapture) -> None:
+        self._device = device
+        rate = device.get(cv2.CAP_PROP_FPS) or 25.0
+        self._skip = max(0, round(rate / _LOOKS_A_SECOND) - 1)
+
+    def read(self) -> NDArray[np.uint8] | None:
+        """The next frame to look at, uint8 (H, W, 3) RGB, or None at the end."""
+        there, frame = self._device.read()
+        for _ in range(self._skip):
+            self._device.grab()
+        return _to_rgb(frame) if there else None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._device.release()
+
+
+class LatestFrame:
+    """A camera or stream of which only the newest frame counts."""
+
+    def __init__(self, device: cv2.VideoCapture, source: str) -> None:
+        self._device = device
+        self._source = source
+        self._frame: NDArray[np.uint8] | None = None
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        while not self._ended:
+            there, frame = self._device.read()
+            with self._changed:
+                self._frame = _to_rgb(frame) if there else None
+                self._ended = self._ended or not there
+                self._changed.notify_all()
+
+    def read(self) -> NDArray[np.uint8] | None:
+        """The newest frame not read yet, uint8 (H, W, 3) RGB; None where the stream has ended.
+
+        Raises:
+            SourceUnusable: no frame came for ten seconds.
+        """
+        with self._changed:
+            came = self._changed.wait_for(
+                lambda: self._frame is not None or self._ended, _FIRST_FRAME
+            )
+            if not came:
+                raise SourceUnusable(f"{self._source} is open and sends no pictures.")
+            frame, self._frame = self._frame, None
+        return frame
+
+    def close(self) -> None:
+        """Stop following and let the device go."""
+        self._ended = True
+        self._thread.join(timeout=2.0)
+        self._device.release()
+
+
+def _to_rgb(frame: NDArray[Any]) -> NDArray[np.uint8]:
+    """A frame as OpenCV gives it, uint8 (H, W, 3) BGR, as RGB."""
+    return np.ascontiguousarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)

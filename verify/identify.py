@@ -1,0 +1,192 @@
+"""Identification, 1:N, open set: who is this, and "nobody" is an answer.
+
+Letters: Q faces, D dimensions, K neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from index.neighbors import Hits
+from store.synced import SyncedIndex
+from store.templates import Owner, owners
+from verify.calibration import Calibration
+from verify.decision import Answer, Rule, rule_at
+from verify.errors import UnsupportedRate
+
+DEFAULT_FPIR = 0.01
+NEIGHBOURS = 10
+_LARGEST_DEFAULT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Somebody a face may be.
+
+    Attributes:
+        person: the name.
+        uid: the person's stable id.
+        site: where the person is enrolled.
+        similarity: the largest over the person's templates among the neighbours, −1…1.
+        evidence: ids of those templates, the nearest first.
+        answer: what the similarity means at the asked rate.
+        person_id: row of the person in the database.
+    """
+
+    person: str
+    uid: str
+    site: str
+    similarity: float
+    evidence: tuple[int, ...]
+    answer: Answer
+    person_id: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "person": self.person,
+            "uid": self.uid,
+            "site": self.site,
+            "similarity": round(self.similarity, 6),
+            "distance": round(1.0 - self.similarity, 6),
+            "evidence": list(self.evidence),
+            "answer": self.answer,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """Who one face is.
+
+    Attributes:
+        answer: yes (the first candidate), unsure, or no: nobody known.
+        candidates: people among the neighbours, the most similar first.
+        threshold: the similarity asked for "yes".
+        fpir: the share of strangers that may be taken for somebody at that threshold.
+        gallery_size: how many templates the face met.
+        agreement: share of the nearest neighbours, as many as the first candidate could fill,
+            that are the first candidate's; 0…1.
+    """
+
+    answer: Answer
+    candidates: tuple[Candidate, ...]
+    threshold: float
+    fpir: float
+    gallery_size: int
+    agreement: float
+
+    @property
+    def person(self) -> str | None:
+        """The name, or None for nobody or unsure."""
+        return self.candidates[0].person if self.answer == "yes" else None
+
+    @property
+    def person_id(self) -> int | None:
+        """Row of the person whom the answer is about: yes or unsure."""
+        return self.candidates[0].person_id if self.answer != "no" else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "answer": self.answer,
+            "person": self.person,
+            "threshold": round(self.threshold, 6),
+            "fpir": self.fpir,
+            "gallery_size": self.gallery_size,
+            "agreement": round(self.agreement, 3),
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+        }
+
+
+def gallery_rule(calibration: Calibration, size: int, fpir: float | None) -> Rule:
+    """The rule for a gallery of a size.
+
+    Args:
+        calibration: the curve of the space.
+        size: templates in the gallery.
+        fpir: the asked rate; None: 0.01, or the smallest the calibration supports for this size.
+
+    Raises:
+        UnsupportedRate: the asked rate, or for None any rate up to 0.1, cannot be shown.
+    """
+    if fpir is not None:
+        return rule_at(calibration, fpir, size)
+    smallest = calibration.smallest_rate(size) * (1 + 1e-9)
+    if smallest > _LARGEST_DEFAULT:
+        raise UnsupportedRate(
+            f"Among {size} templates this calibration ({calibration.source}) cannot promise "
+            f"fewer than {smallest:.0%} strangers taken for somebody: calibrate on more people "
+            f"with vultus calibrate PEOPLE, or accept it with --fpir {smallest:.2f}."
+        )
+    return rule_at(calibration, max(DEFAULT_FPIR, smallest), size)
+
+
+def identify(
+    queries: NDArray[np.float32],
+    index: SyncedIndex,
+    session: Session,
+    calibration: Calibration,
+    *,
+    fpir: float | None = None,
+    k: int = NEIGHBOURS,
+    within: NDArray[np.int64] | None = None,
+) -> list[Identification]:
+    """Find out who faces are; every hit is checked against the database.
+
+    Args:
+        queries: float32 (Q, D), unit rows.
+        index: the gallery's index, in step with the database.
+        session: a transaction that reads.
+        calibration: the curve of the space.
+        fpir: the asked false-positive identification rate; see `gallery_rule`.
+        k: how many templates to look at for each face.
+        within: int64 (M,), ids of the sites to search; None: all.
+
+    Raises:
+        UnsupportedRate: the calibration cannot show the rate for this gallery.
+    """
+    size = len(index)
+    if size == 0:
+        rule = Rule(1.0, 1.0, DEFAULT_FPIR if fpir is None else fpir)
+        return [_judge(None, {}, rule, 0) for _ in queries]
+    rule = gallery_rule(calibration, size, fpir)
+    found = index.search(queries, min(k, size), within)
+    owner = owners(session, np.unique(found.ids[found.ids >= 0]).tolist())
+    return [_judge(found[q], owner, rule, size) for q in range(len(queries))]
+
+
+def _judge(hits: Hits | None, owner: dict[int, Owner], rule: Rule, size: int) -> Identification:
+    """Turn one face's neighbours into candidates and an answer."""
+    known = [(i, s, owner[i]) for i, s in hits or () if i in owner]
+    by_person: dict[str, list[tuple[int, float, Owner]]] = {}
+    for hit in known:
+        by_person.setdefault(hit[2].uid, []).append(hit)
+    candidates = [_candidate(group, rule) for group in by_person.values()]
+    if not candidates:
+        return Identification("no", (), rule.threshold, rule.rate, size, 0.0)
+    first = candidates[0]
+    near = known[: len(first.evidence)]
+    agreement = sum(hit[2].uid == first.uid for hit in near) / len(near)
+    return Identification(
+        first.answer, tuple(candidates), rule.threshold, rule.rate, size, agreement
+    )
+
+
+def _candidate(hits: Sequence[tuple[int, float, Owner]], rule: Rule) -> Candidate:
+    _, similarity, owner = hits[0]
+    evidence = tuple(hit[0] for hit in hits)
+    return Candidate(
+        owner.name,
+        owner.uid,
+        owner.site,
+        similarity,
+        evidence,
+        rule.answer(similarity),
+        owner.person_id,
+    )

@@ -1,0 +1,150 @@
+"""The parts a command works with: database, detector and encoder, index, calibration.
+
+Each is opened when it is first needed, so that a command pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from embedder.card import EncoderCard
+from embedder.encoder import card_of, default_model, known_models
+from embedder.photo import MAX_PIXELS
+from verify.calibration import Calibration, calibration_for
+
+if TYPE_CHECKING:
+    from embedder.embed import Embedder
+    from store.session import Store
+    from store.synced import SyncedIndex
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are and which to use; None stands for the default or the environment.
+
+    Attributes:
+        database: SQLAlchemy URL or the path of an SQLite file.
+        index: engine URL of the index.
+        model: name of the encoder; None: the one the gallery's space belongs to.
+        detector: `yunet` or `whole`.
+        device: `cpu` or `cuda`.
+        runtime: `openvino` or `onnxruntime`.
+        max_pixels: photos with more pixels are refused.
+    """
+
+    database: str | None = None
+    index: str | None = None
+    model: str | None = None
+    detector: str = "yunet"
+    device: str | None = None
+    runtime: str | None = None
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass
+class Parts:
+    """What a gallery is made of, opened lazily; use it as a context manager.
+
+    Attributes:
+        places: where things are.
+    """
+
+    places: Places = field(default_factory=Places)
+
+    @cached_property
+    def store(self) -> Store:
+        """The database; a first run creates it.
+
+        Raises:
+            StoreError: it cannot be used, or its schema is another.
+        """
+        from migrations import ensure_schema
+        from store.session import Store
+
+        store = Store.open(self.places.database)
+        try:
+            ensure_schema(store)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @cached_property
+    def card(self) -> EncoderCard:
+        """The encoder to use: as asked, else the one the gallery is pinned to, else the default."""
+        from store.gallery import pinned_space
+
+        asked = self.places.model
+        if asked is not None:
+            return card_of(asked)
+        with self.store.read() as session:
+            pinned = pinned_space(session)
+        cards = {card.space: card for card in known_models()}
+        return cards[pinned] if pinned in cards else card_of(default_model())
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """Detector and encoder; without a database, `card` needs `places.model`."""
+        from embedder.embed import open_embedder
+
+        places = self.places
+        return open_embedder(
+            self.card.name, detector=places.detector, device=places.device,
+            runtime=places.runtime, max_pixels=places.max_pixels,
+        )  # fmt: skip
+
+    @cached_property
+    def index(self) -> SyncedIndex:
+        """The index, in step with the database when it is opened.
+
+        Raises:
+            SpaceMismatch: the gallery's vectors are of another space than the encoder's.
+        """
+        from store.gallery import require_space
+        from store.sync import open_synced
+
+        with self.store.read() as session:
+            require_space(session, self.card.space)
+        return open_synced(self.store, self.places.index, self.card.space, self.card.dim)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The calibration in force for the encoder's space.
+
+        Raises:
+            NoCalibration: there is none.
+        """
+        return self._calibration[0]
+
+    @property
+    def calibration_id(self) -> int | None:
+        """The row of the calibration in force; None for the one shipped with the encoder."""
+        return self._calibration[1]
+
+    @cached_property
+    def _calibration(self) -> tuple[Calibration, int | None]:
+        from store.gallery import active_calibration
+
+        with self.store.read() as session:
+            row = active_calibration(session, self.card.space)
+        body, row_id = (None, None) if row is None else (row.body, row.id)
+        return calibration_for(self.card.space, body), row_id
+
+    def close(self) -> None:
+        """Close the database if it was opened."""
+        if "store" in self.__dict__:
+            self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

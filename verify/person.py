@@ -1,0 +1,126 @@
+"""Verify a capture against a stored person, and compare two captures: take, decide, record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from embedder.photo import Source
+from embedder.quality import DEFAULT_GATE, Gate
+from store.gallery import record_decision, require_space
+from store.people import find_person
+from store.templates import vectors_of
+from verify import pair
+from verify.capture import FRAMES, TIMEOUT, Probe, take
+from verify.decision import DEFAULT_FMR, Decision
+from verify.opening import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRules:
+    """How a probe is taken.
+
+    Attributes:
+        on_multiple: `reject`, `largest` or `centre`, for several faces.
+        gate: the least quality.
+        frames: how many good frames of a moving source are fused.
+        timeout: seconds a moving source has.
+    """
+
+    on_multiple: str = "reject"
+    gate: Gate = DEFAULT_GATE
+    frames: int = FRAMES
+    timeout: float = TIMEOUT
+
+    def take(self, parts: Parts, source: Source) -> Probe:
+        """Take a probe; raises as `verify.capture.take`."""
+        return take(
+            parts.embedder, source, rule=self.on_multiple, gate=self.gate, frames=self.frames,
+            timeout=self.timeout,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two captures compared.
+
+    Attributes:
+        first, second: where they came from.
+        decision: the answer.
+    """
+
+    first: str
+    second: str
+    decision: Decision
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"first": self.first, "second": self.second, **self.decision.to_dict()}
+
+
+def verify_person(
+    parts: Parts,
+    who: str,
+    source: Source,
+    *,
+    fmr: float = DEFAULT_FMR,
+    site: str | None = None,
+    rules: CaptureRules | None = None,
+) -> Decision:
+    """Decide whether a capture shows a stored person, and record the decision.
+
+    Args:
+        parts: the gallery.
+        who: name or uid of the claimed person.
+        source: a photo, a video, a camera number or a stream; see `verify.capture.take`.
+        fmr: the asked false-match rate.
+        site: look for the person only there.
+        rules: how the probe is taken.
+
+    Raises:
+        UnknownPerson, AmbiguousPerson: nobody or several people of that name.
+        NoTemplates: the person has nothing to compare with.
+        ProbeRejected, NoUsableFrame, SourceUnusable, UnusablePhoto: no probe could be taken.
+        UnsupportedRate, NoCalibration: the rate cannot be promised.
+    """
+    with parts.store.read() as session:
+        person = find_person(session, who, site)
+        require_space(session, parts.card.space)
+        _, templates = vectors_of(session, person.id, parts.card.space)
+    parts.calibration.threshold(fmr)  # refuse an unsupported rate before any camera runs
+    probe = (rules or CaptureRules()).take(parts, source)
+    decision = pair.verify(probe.vectors, templates, parts.calibration, fmr, person.name)
+    _record(parts, "verify", decision, probe.source, person.id)
+    return decision
+
+
+def compare_captures(
+    parts: Parts,
+    first: Source,
+    second: Source,
+    *,
+    fmr: float = DEFAULT_FMR,
+    rules: CaptureRules | None = None,
+) -> Comparison:
+    """Decide whether two captures show the same person; arguments and errors as `verify_person`."""
+    parts.calibration.threshold(fmr)
+    rules = rules or CaptureRules()
+    one, other = rules.take(parts, first), rules.take(parts, second)
+    decision = pair.compare(one.vectors, other.vectors, parts.calibration, fmr)
+    if len(one.vectors) > 1 or len(other.vectors) > 1:
+        frames = f"{len(one.vectors)} and {len(other.vectors)} frames averaged"
+        decision = replace(decision, reasons=(*decision.reasons, frames))
+    _record(parts, "compare", decision, f"{one.source} ~ {other.source}", None)
+    return Comparison(one.source, other.source, decision)
+
+
+def _record(
+    parts: Parts, kind: str, decision: Decision, source: str, person_id: int | None
+) -> None:
+    calibration_id = parts.calibration_id
+    with parts.store.begin() as session:
+        record_decision(
+            session, kind=kind, answer=decision.match, space=decision.space, source=source,
+            person_id=person_id, similarity=decision.similarity, threshold=decision.threshold,
+            fmr=decision.fmr, calibration_id=calibration_id,
+        )  # fmt: skip

@@ -1,0 +1,149 @@
+"""Identify every face of photos, record what was answered.
+
+Letters: M sites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.admission import admit
+from embedder.embed import FoundFace
+from embedder.errors import UnusablePhoto
+from embedder.photo import Source, printable
+from embedder.quality import Gate
+from store.gallery import record_decision
+from store.people import site_ids
+from verify.identify import NEIGHBOURS, Identification, identify
+from verify.opening import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifiedFace:
+    """One face and who it is.
+
+    Attributes:
+        box: x, y, width, height in photo pixels.
+        quality: its measures.
+        who: the answer and the candidates.
+    """
+
+    box: tuple[float, float, float, float]
+    quality: dict[str, float]
+    who: Identification
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        box = [round(value, 1) for value in self.box]
+        return {"box": box, "quality": self.quality, **self.who.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifiedPhoto:
+    """A photo and who is in it.
+
+    Attributes:
+        source: where it came from.
+        faces: its usable faces, image-left first.
+        reason: where there are none, a code (`face_not_found`, `not_an_image`, …), else None.
+        detail: the reason in words.
+    """
+
+    source: str
+    faces: tuple[IdentifiedFace, ...]
+    reason: str | None = None
+    detail: str = ""
+
+    @property
+    def answer(self) -> str:
+        """Yes when somebody is known, unsure when somebody may be, else no."""
+        answers = {face.who.answer for face in self.faces}
+        return next((a for a in ("yes", "unsure") if a in answers), "no")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "source": self.source,
+            "answer": self.answer,
+            "reason": self.reason,
+            "detail": self.detail,
+            "faces": [face.to_dict() for face in self.faces],
+        }
+
+
+def identify_photos(
+    parts: Parts,
+    sources: Iterable[Source],
+    *,
+    fpir: float | None = None,
+    k: int = NEIGHBOURS,
+    sites: list[str] | None = None,
+    on_multiple: str = "all",
+    gate: Gate | None = None,
+) -> Iterator[IdentifiedPhoto]:
+    """Identify the faces of photos, one photo after the other.
+
+    A picture that cannot be used gives a result with its reason, so that one bad file does not
+    end a batch.
+
+    Args:
+        parts: the gallery.
+        sources: paths, bytes, arrays or PIL images.
+        fpir: the asked false-positive identification rate; see `verify.identify.gallery_rule`.
+        k: how many templates to look at for each face.
+        sites: names of the sites to search; None: all.
+        on_multiple: which faces of a photo: `all`, `largest`, `centre`, `reject`.
+        gate: the least quality; None: the default gate.
+
+    Raises:
+        UnsupportedRate, NoCalibration: the rate cannot be promised.
+        SpaceMismatch: the gallery is of another space.
+    """
+    within = _site_array(parts, sites)
+    rate = {"fpir": fpir, "k": k, "within": within}
+    for source in sources:
+        try:
+            photo = parts.embedder.read(source)
+        except UnusablePhoto as error:
+            name = source if isinstance(source, str) else "picture"
+            yield IdentifiedPhoto(printable(name), (), error.reason, str(error))
+            continue
+        faces = parts.embedder.faces(photo, on_multiple)
+        admission = admit(faces, on_multiple, Gate() if gate is None else gate)
+        chosen = sorted(admission.faces, key=lambda face: float(face.crop.face.box[0]))
+        found = tuple(_identify(parts, chosen, photo.source, rate)) if chosen else ()
+        yield IdentifiedPhoto(photo.source, found, admission.reason, admission.detail)
+
+
+def _identify(
+    parts: Parts, faces: list[FoundFace], source: str, rate: dict[str, Any]
+) -> Iterator[IdentifiedFace]:
+    vectors = parts.embedder.encode(faces).vectors
+    with parts.store.read() as session:
+        answers = identify(vectors, parts.index, session, parts.calibration, **rate)
+    calibration_id = parts.calibration_id
+    with parts.store.begin() as session:
+        for who in answers:
+            first = who.candidates[0] if who.candidates else None
+            record_decision(
+                session, kind="identify", answer=who.answer, space=parts.card.space,
+                source=source, similarity=None if first is None else first.similarity,
+                threshold=who.threshold, fmr=who.fpir, calibration_id=calibration_id,
+                person_id=who.person_id,
+            )  # fmt: skip
+    for face, who in zip(faces, answers, strict=True):
+        x, y, w, h = (float(value) for value in face.crop.face.box)
+        yield IdentifiedFace((x, y, w, h), face.quality.to_dict(), who)
+
+
+def _site_array(parts: Parts, sites: list[str] | None) -> NDArray[np.int64] | None:
+    """Ids of sites, int64 (M,); None for all."""
+    if sites is None:
+        return None
+    with parts.store.read() as session:
+        return np.array(site_ids(session, sites), dtype=np.int64)
