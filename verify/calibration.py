@@ -77,7 +77,7 @@ class Calibration:
             UnsupportedRate: the rate of one comparison is below `smallest_fmr`, or is no rate.
         """
         each = per_comparison(fmr, gallery_size)
-        if each < self.smallest_fmr:
+        if each < self.smallest_fmr * (1 - 1e-9):  # what rounding leaves of `smallest_rate`
             raise UnsupportedRate(self._refusal(fmr, gallery_size, each))
         survivors = np.append(np.cumsum(self.nonmated[::-1])[::-1], 0.0)  # (B + 1,) weight ≥ edge
         allowed = each * self.person_pairs + 1e-9 * self.person_pairs
@@ -85,7 +85,12 @@ class Calibration:
         return edge * 2.0 / BINS - 1.0
 
     def smallest_rate(self, gallery_size: int) -> float:
-        """The smallest rate that can be asked where a probe meets `gallery_size` templates."""
+        """The smallest rate that can be asked where a probe meets `gallery_size` templates.
+
+        1.0, which is no rate, where the data shows three pairs of people or fewer.
+        """
+        if self.smallest_fmr >= 1.0:
+            return 1.0
         return -math.expm1(max(gallery_size, 1) * math.log1p(-self.smallest_fmr))
 
     @property
@@ -105,11 +110,13 @@ class Calibration:
 
     def _refusal(self, fmr: float, gallery_size: int, each: float) -> str:
         against = f" against {gallery_size} templates" if gallery_size > 1 else ""
+        smallest = rounded_up(self.smallest_rate(gallery_size))
+        ask = f"ask for {smallest:g} or more, or calibrate" if smallest < 1.0 else "calibrate"
         return (
             f"A false-match rate of {fmr:.2g}{against} needs {each:.2g} a comparison, and the "
             f"calibration on {self.source} ({self.person_pairs} pairs of people) supports "
-            f"{self.smallest_fmr:.2g} at least: ask for {self.smallest_rate(gallery_size):.2g} or "
-            "more, or calibrate on more people with: vultus calibrate PEOPLE."
+            f"{rounded_up(self.smallest_fmr):g} at least: {ask} on more people with: "
+            "vultus calibrate PEOPLE."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,7 +163,7 @@ class Calibration:
                 data_digest=str(values["data_digest"]),
                 created=str(values["created"]),
             )
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise CalibrationBroken(f"The calibration cannot be read ({error!r}).") from error
         calibration._check()
         return calibration
@@ -189,6 +196,12 @@ def per_comparison(rate: float, gallery_size: int) -> float:
     return -math.expm1(math.log1p(-rate) / max(gallery_size, 1))
 
 
+def rounded_up(rate: float) -> float:
+    """A rate to two significant digits and never below it, to be shown and asked for."""
+    unit = 10.0 ** (math.floor(math.log10(rate)) - 1)
+    return float(f"{math.ceil(rate / unit * (1 - 1e-9)) * unit:.2g}")
+
+
 def _bin(similarity: float) -> int:
     """The first bin whose lower edge is at or above a similarity."""
     return min(max(math.ceil(round((similarity + 1.0) * BINS / 2.0, 6)), 0), BINS)
@@ -214,7 +227,7 @@ def _sparse(bins: NDArray[np.float64]) -> dict[str, Any]:
     if len(filled) == 0:
         return {"first": 0, "values": []}
     span = bins[filled[0] : filled[-1] + 1]
-    return {"first": int(filled[0]), "values": [round(float(v), 5) for v in span]}
+    return {"first": int(filled[0]), "values": [float(f"{v:.9g}") for v in span]}
 
 
 def _dense(values: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -246,10 +259,16 @@ def calibration_for(space: str, stored: str | None = None) -> Calibration:
 
     Raises:
         NoCalibration: neither exists.
-        CalibrationBroken: the stored one cannot be read.
+        CalibrationBroken: the stored one cannot be read or is of another space.
     """
     if stored is not None:
-        return parse(stored)
+        own = parse(stored)
+        if own.space != space:
+            raise CalibrationBroken(
+                f"The calibration stored for the space {space} is of {own.space}: make another "
+                "with: vultus calibrate PEOPLE."
+            )
+        return own
     found = shipped().get(space)
     if found is None:
         raise NoCalibration(space)

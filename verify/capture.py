@@ -10,6 +10,8 @@ Letters: F frames, D dimensions.
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 import time
 from collections import Counter
@@ -34,6 +36,8 @@ FRAMES = 5
 TIMEOUT = 15.0
 _LOOKS_A_SECOND = 8.0
 _FIRST_FRAME = 10.0
+_LAST_READ = 2.0
+_LAST_CAMERA = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ def take(
         UnusablePhoto: a photo that cannot be decoded.
     """
     gate = Gate() if gate is None else gate
+    if isinstance(source, os.PathLike) and Path(source).suffix.lower() in VIDEO_SUFFIXES:
+        source = os.fspath(source)
     if isinstance(source, str) and is_moving(source):
         return _from_frames(embedder, source, rule, gate, frames, timeout)
     photo = read_photo(source, max_pixels=embedder.max_pixels)
@@ -98,10 +104,11 @@ def _from_frames(
 ) -> Probe:
     good: list[FoundFace] = []
     refused: Counter[str] = Counter()
+    name = _shown(source)
     with open_source(source) as camera:
         end = time.monotonic() + timeout
         for pixels in _looks(camera):
-            admission = admit(embedder.faces(Photo(pixels, "", source), rule), rule, gate)
+            admission = admit(embedder.faces(Photo(pixels, "", name), rule), rule, gate)
             good += admission.faces[:1]
             if admission.reason is not None:
                 refused[admission.reason] += 1
@@ -110,12 +117,12 @@ def _from_frames(
     if not good:
         reason, count = refused.most_common(1)[0] if refused else ("face_not_found", 0)
         raise NoUsableFrame(
-            f"{source}: none of {sum(refused.values())} frames showed one good face "
+            f"{name}: none of {sum(refused.values())} frames showed one good face "
             f"({reason} in {count}): look into the camera, closer and in better light.",
             reason,
         )
     best = sorted(good, key=lambda f: -f.quality.sharpness * min(f.quality.size, 112.0))[:frames]
-    return Probe(embedder.encode(best).vectors, tuple(best), source)
+    return Probe(embedder.encode(best).vectors, tuple(best), name)
 
 
 class Camera(Protocol):
@@ -148,19 +155,28 @@ def open_source(source: str) -> Iterator[Camera]:
     live = source.isdecimal() or "://" in source
     if not live and not Path(source).is_file():
         raise SourceUnusable(f"{source} does not exist: check the path.")
-    device = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+    device = cv2.VideoCapture(_camera_number(source) if source.isdecimal() else source)
     if not device.isOpened():
         device.release()
         kind = "camera" if source.isdecimal() else "stream" if live else "video"
         raise SourceUnusable(
-            f"The {kind} {source} cannot be opened: check that it exists, that nothing else "
+            f"The {kind} {_shown(source)} cannot be opened: check that it exists, that nothing else "
             "uses it and that you may read it."
         )
-    camera: Camera = LatestFrame(device, source) if live else VideoFile(device)
+    camera: Camera = LatestFrame(device, _shown(source)) if live else VideoFile(device)
     try:
         yield camera
     finally:
         camera.close()
+
+
+def _camera_number(source: str) -> int:
+    return min(int(source[:400]), _LAST_CAMERA)  # OpenCV takes a C int
+
+
+def _shown(source: str) -> str:
+    """A source as it may be told and kept: a stream's URL without its user and password."""
+    return re.sub(r"://[^/]*@", "://***@", source)
 
 
 class VideoFile:
@@ -199,9 +215,11 @@ class LatestFrame:
         while not self._ended:
             there, frame = self._device.read()
             with self._changed:
-                self._frame = _to_rgb(frame) if there else None
+                if there:
+                    self._frame = _to_rgb(frame)
                 self._ended = self._ended or not there
                 self._changed.notify_all()
+        self._device.release()  # here, for a device must not go while it is being read
 
     def read(self) -> NDArray[np.uint8] | None:
         """The newest frame not read yet, uint8 (H, W, 3) RGB; None where the stream has ended.
@@ -219,10 +237,9 @@ class LatestFrame:
         return frame
 
     def close(self) -> None:
-        """Stop following and let the device go."""
+        """Stop following; the device goes once its last read returns, waited for two seconds."""
         self._ended = True
-        self._thread.join(timeout=2.0)
-        self._device.release()
+        self._thread.join(timeout=_LAST_READ)
 
 
 def _to_rgb(frame: NDArray[Any]) -> NDArray[np.uint8]:

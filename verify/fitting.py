@@ -126,6 +126,6 @@ def _share_above(
     counts = np.bincount(people)
     hits = np.zeros((len(counts), len(counts)))
     for similarities, first, second in comparisons(vectors, people):
-        above = (similarities >= threshold) & (first != second)
+        above = (similarities >= np.float64(threshold)) & (first != second)
         np.add.at(hits, (first[above], second[above]), 1.0)
     return (hits + hits.T) / np.outer(counts, counts)

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from index.neighbors import Hits
+from store.schema import Person, Template
 from store.synced import SyncedIndex
 from store.templates import Owner, owners
-from verify.calibration import Calibration
+from verify.calibration import Calibration, per_comparison, rounded_up
 from verify.decision import Answer, Rule, rule_at
 from verify.errors import UnsupportedRate
 
@@ -117,12 +119,13 @@ def gallery_rule(calibration: Calibration, size: int, fpir: float | None) -> Rul
     """
     if fpir is not None:
         return rule_at(calibration, fpir, size)
-    smallest = calibration.smallest_rate(size) * (1 + 1e-9)
+    smallest = calibration.smallest_rate(size)
     if smallest > _LARGEST_DEFAULT:
+        smallest = rounded_up(smallest)
         raise UnsupportedRate(
             f"Among {size} templates this calibration ({calibration.source}) cannot promise "
             f"fewer than {smallest:.0%} strangers taken for somebody: calibrate on more people "
-            f"with vultus calibrate PEOPLE, or accept it with --fpir {smallest:.2f}."
+            f"with vultus calibrate PEOPLE, or accept it with --fpir {smallest:g}."
         )
     return rule_at(calibration, max(DEFAULT_FPIR, smallest), size)
 
@@ -151,14 +154,25 @@ def identify(
     Raises:
         UnsupportedRate: the calibration cannot show the rate for this gallery.
     """
-    size = len(index)
+    size = len(index) if within is None else _enrolled(session, index.space, within)
     if size == 0:
-        rule = Rule(1.0, 1.0, DEFAULT_FPIR if fpir is None else fpir)
-        return [_judge(None, {}, rule, 0) for _ in queries]
+        rate = DEFAULT_FPIR if fpir is None else fpir
+        per_comparison(rate, 1)  # refuses what is no rate
+        return [_judge(None, {}, Rule(1.0, 1.0, rate), 0) for _ in queries]
     rule = gallery_rule(calibration, size, fpir)
     found = index.search(queries, min(k, size), within)
     owner = owners(session, np.unique(found.ids[found.ids >= 0]).tolist())
     return [_judge(found[q], owner, rule, size) for q in range(len(queries))]
+
+
+def _enrolled(session: Session, space: str, sites: NDArray[np.int64]) -> int:
+    """How many templates of a space are in sites, int64 (M,)."""
+    query = (
+        select(func.count(Template.id))
+        .join(Person, Person.id == Template.person_id)
+        .where(Template.space == space, Person.site_id.in_(sites.tolist()))
+    )
+    return session.execute(query).scalar_one()
 
 
 def _judge(hits: Hits | None, owner: dict[int, Owner], rule: Rule, size: int) -> Identification:

@@ -5,6 +5,7 @@ Each is opened when it is first needed, so that a command pays only for what it 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import TracebackType
@@ -64,7 +65,7 @@ class Parts:
         from migrations import ensure_schema
         from store.session import Store
 
-        store = Store.open(self.places.database)
+        store = Store.open(_given(self.places.database, "VULTUS_DATABASE"))
         try:
             ensure_schema(store)
         except BaseException:
@@ -108,7 +109,8 @@ class Parts:
 
         with self.store.read() as session:
             require_space(session, self.card.space)
-        return open_synced(self.store, self.places.index, self.card.space, self.card.dim)
+        url = _given(self.places.index, "VULTUS_INDEX")
+        return open_synced(self.store, url, self.card.space, self.card.dim)
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -148,3 +150,8 @@ class Parts:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _given(value: str | None, variable: str) -> str | None:
+    """A place as given, else as the environment says, else None."""
+    return os.environ.get(variable) if value is None else value

@@ -65,8 +65,8 @@ def verify(
         NoTemplates: M is 0.
         UnsupportedRate: the calibration cannot show that rate even for one template.
     """
-    if len(templates) == 0:
-        raise NoTemplates(f"{person} has no template in this space: enrol a photo first.")
+    require_templates(templates, person)
+    calibration.threshold(fmr)  # refuses what is no rate
     usable = max(1, int(fmr / calibration.smallest_fmr))
     reasons: tuple[str, ...] = ()
     if usable < len(templates):
@@ -79,6 +79,21 @@ def verify(
         rule.answer(similarity), similarity, rule.threshold, rule.unsure_above, fmr,
         calibration.space, person, len(templates), reasons,
     )  # fmt: skip
+
+
+def require_templates(templates: NDArray[np.float32], person: str | None) -> None:
+    """Make sure that there is something to compare with.
+
+    Args:
+        templates: float32 (M, D).
+        person: the claimed name.
+
+    Raises:
+        NoTemplates: M is 0.
+    """
+    if len(templates) == 0:
+        who = "The person" if person is None else person
+        raise NoTemplates(f"{who} has no template in this space: enrol a photo first.")
 
 
 def most_typical(templates: NDArray[np.float32], count: int) -> NDArray[np.int64]:

@@ -87,7 +87,9 @@ def verify_person(
         person = find_person(session, who, site)
         require_space(session, parts.card.space)
         _, templates = vectors_of(session, person.id, parts.card.space)
-    parts.calibration.threshold(fmr)  # refuse an unsupported rate before any camera runs
+    # refuse what cannot be decided before any camera runs
+    pair.require_templates(templates, person.name)
+    parts.calibration.threshold(fmr)
     probe = (rules or CaptureRules()).take(parts, source)
     decision = pair.verify(probe.vectors, templates, parts.calibration, fmr, person.name)
     _record(parts, "verify", decision, probe.source, person.id)

@@ -5,6 +5,7 @@ Letters: M sites.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +111,7 @@ def identify_photos(
         try:
             photo = parts.embedder.read(source)
         except UnusablePhoto as error:
-            name = source if isinstance(source, str) else "picture"
+            name = source if isinstance(source, (str, os.PathLike)) else "picture"
             yield IdentifiedPhoto(printable(name), (), error.reason, str(error))
             continue
         faces = parts.embedder.faces(photo, on_multiple)

@@ -31,12 +31,14 @@ def best_threshold(similarities: NDArray[np.floating], same: NDArray[np.bool_]) 
     # cut i: comparisons i… are called same; cuts inside ties are not reachable
     rejected = np.concatenate([[0], np.cumsum(~truth)])
     accepted = truth.sum() - np.concatenate([[0], np.cumsum(truth)])
-    edges = np.concatenate([[-1.0], ranked, [1.0]])
+    least, most = min(-1.0, ranked[0]), max(1.0, np.nextafter(ranked[-1], np.inf))
+    edges = np.concatenate([[least], ranked, [most]])
     gaps = np.diff(edges)
     right = np.where(gaps > 0, rejected + accepted, -1)
-    right[-1] = rejected[-1] + accepted[-1]
+    right[0] = accepted[0]  # reached even where the lowest similarity is the least there is
     widest = np.argmax(np.where(right == right.max(), gaps, -1.0))
-    return float(edges[widest] + edges[widest + 1]) / 2
+    low, high = float(edges[widest]), float(edges[widest + 1])
+    return max((low + high) / 2, float(np.nextafter(low, np.inf))) if high > low else low
 
 
 def accuracy(
@@ -49,7 +51,8 @@ def accuracy(
         same: bool (C,).
         threshold: "same" at or above it.
     """
-    return float(((similarities >= threshold) == same).mean())
+    # np.float64: numpy rounds a plain float to the precision of float32 similarities
+    return float(((similarities >= np.float64(threshold)) == same).mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +93,14 @@ def open_set_rates(
         raise NothingToMeasure("Open-set rates need probes of enrolled people and of strangers.")
     ranked = np.sort(strangers.astype(np.float64))[::-1]
     allowed = int(np.floor(fpir * len(ranked) + 1e-9))
-    threshold = float(np.nextafter(ranked[allowed], 2.0)) if allowed < len(ranked) else -1.0
+    # float64, which numpy does not round to the precision of float32 similarities
+    threshold = np.nextafter(ranked[allowed], 2.0) if allowed < len(ranked) else np.float64(-1.0)
     identified = right & (best >= threshold)
     return OpenSetRates(
         rank1=float(right.mean()),
         fnir=1.0 - float(identified.mean()),
         fpir=float((strangers >= threshold).mean()),
-        threshold=threshold,
+        threshold=float(threshold),
     )
 
 

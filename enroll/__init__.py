@@ -1,0 +1,1 @@
+"""Writes: photos to people, libraries to clusters, names, and forgetting."""

@@ -1,0 +1,107 @@
+"""Which photos a folder holds, and whose they are.
+
+Two layouts are known, and a folder may mix them: `people/Name/*.jpg`, a folder a person, and
+`people/Name.jpg`, a photo a person. A single file is a photo of its name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedder.photo import Source, is_photo_name, printable
+from enroll.errors import FolderUnusable, NothingToEnroll
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPhoto:
+    """A photo, usually a file, and the person it is said to show."""
+
+    source: Source
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleFolder:
+    """A folder of people.
+
+    Attributes:
+        root: the folder.
+        photos: its photos, sorted by path.
+        layout: in words: what was detected.
+        ignored: files that do not end like a picture.
+    """
+
+    root: Path
+    photos: tuple[NamedPhoto, ...]
+    layout: str
+    ignored: int
+
+
+def read_people(root: Path, name: str | None = None) -> PeopleFolder:
+    """Find the photos under a folder and whose they are.
+
+    Args:
+        root: a folder, or one photo.
+        name: everything is of this person, whatever the layout.
+
+    Raises:
+        FolderUnusable: it does not exist or cannot be read.
+        NothingToEnroll: no photo in it.
+    """
+    if root.is_file():
+        return PeopleFolder(root.parent, (NamedPhoto(root, name or root.stem),), "one photo", 0)
+    paths, ignored = find_photos(root)
+    photos = tuple(NamedPhoto(path, name or _name_of(path, root)) for path in paths)
+    deep = sum(path.parent != root for path in paths)
+    people = len({photo.name for photo in photos})
+    if name is not None:
+        layout = f"{len(photos)} photos, all of {name}"
+    elif deep == len(paths):
+        layout = f"a folder a person: {people} people, {len(photos)} photos"
+    elif deep == 0:
+        layout = f"a photo a person: {people} people"
+    else:
+        layout = (
+            f"both layouts: {deep} photos in folders of people, {len(paths) - deep} photos named "
+            f"after their person, {people} people"
+        )
+    return PeopleFolder(root, photos, layout, ignored)
+
+
+def find_photos(root: Path) -> tuple[list[Path], int]:
+    """All photos under a folder, sorted by path, and how many other files there are.
+
+    Hidden files and folders are passed over; links to folders are not followed, so a loop of
+    links ends.
+
+    Raises:
+        FolderUnusable: it does not exist or cannot be read.
+        NothingToEnroll: no photo in it.
+    """
+    label = printable(root)
+    if not root.is_dir():
+        raise FolderUnusable(f"{label} does not exist: give a folder of photos, or one photo.")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise FolderUnusable(f"{label} may not be read: check its permissions.")
+    files = list(_walk(root))
+    photos = sorted(path for path in files if is_photo_name(path))
+    if not photos:
+        raise NothingToEnroll(
+            f"{label} holds no photo ({len(files)} other files): name a folder with pictures, "
+            "people/Name/*.jpg or people/Name.jpg."
+        )
+    return photos, len(files) - len(photos)
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder) / name for name in files if not name.startswith("."))
+
+
+def _name_of(path: Path, root: Path) -> str:
+    inside = path.relative_to(root)
+    return printable(inside.parts[0] if len(inside.parts) > 1 else inside.stem)

@@ -1,0 +1,120 @@
+"""Photos through decoding, detection, alignment and measuring, several at a time, in order.
+
+Threads read ahead by a bounded number of photos; what waits are crops, never whole photos, so
+memory does not grow with the folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Generic, TypeVar
+
+from embedder.embed import Embedder, FoundFace
+from embedder.errors import UnusablePhoto
+from embedder.photo import Source, decode, printable, read_bytes
+
+T = TypeVar("T")
+_AHEAD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A photo that was looked at.
+
+    Attributes:
+        source: its path, printable.
+        digest: hex sha256 of its bytes; None when it could not be read.
+        size: bytes.
+        width, height: pixels of the upright picture; 0 when it was not decoded.
+        taken: when the camera says it was taken, or None.
+        faces: the faces found.
+        error: why it cannot be used, or None.
+        known: it was seen before and not decoded again.
+    """
+
+    source: str
+    digest: str | None = None
+    size: int = 0
+    width: int = 0
+    height: int = 0
+    taken: datetime | None = None
+    faces: tuple[FoundFace, ...] = ()
+    error: UnusablePhoto | None = None
+    known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket(Generic[T]):
+    """A photo on its way, with what the caller wants to find again beside it."""
+
+    source: Source
+    about: T
+
+
+def look(source: Source, embedder: Embedder, rule: str, known: Callable[[str], bool]) -> Looked:
+    """Look at one photo: read, hash, and unless it is known, decode, detect, align, measure.
+
+    Args:
+        source: a path or the bytes of a file; or a picture already decoded.
+        embedder: finds the faces.
+        rule: which faces; see `Embedder.faces`.
+        known: whether a photo of this digest need not be decoded.
+    """
+    label, digest, size = "picture", None, 0
+    try:
+        if isinstance(source, (str, os.PathLike, bytes)):
+            encoded = read_bytes(source)
+            label, digest, size = encoded.source, encoded.digest, len(encoded.data)
+            if known(digest):
+                return Looked(label, digest, size, known=True)
+            photo = decode(encoded, max_pixels=embedder.max_pixels)
+        else:
+            photo = embedder.read(source)
+    except UnusablePhoto as error:
+        label = printable(source) if isinstance(source, (str, os.PathLike)) else label
+        return Looked(label, digest, size, error=error)
+    height, width = photo.pixels.shape[:2]
+    faces = tuple(embedder.faces(photo, rule))
+    return Looked(
+        photo.source, photo.digest, photo.size, width, height, photo.taken, faces,
+        known=known(photo.digest),
+    )  # fmt: skip
+
+
+def look_ahead(
+    tickets: Iterable[Ticket[T]],
+    embedder: Embedder,
+    rule: str,
+    known: Callable[[str], bool],
+    jobs: int | None = None,
+) -> Iterator[tuple[Looked, T]]:
+    """Look at photos in threads, and give them back in order.
+
+    Args:
+        tickets: the photos.
+        embedder: finds the faces; shared by the threads.
+        rule: which faces.
+        known: whether a photo of this digest need not be decoded; called from the threads.
+        jobs: threads; None: one a core.
+    """
+    threads = jobs or os.cpu_count() or 1
+    waiting: deque[tuple[Future[Looked], T]] = deque()
+    rest = iter(tickets)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="vultus-look")
+    try:
+        for ticket in islice(rest, threads * _AHEAD):
+            waiting.append((pool.submit(look, ticket.source, embedder, rule, known), ticket.about))
+        while waiting:
+            future, about = waiting.popleft()
+            yield future.result(), about
+            for ticket in islice(rest, 1):
+                future = pool.submit(look, ticket.source, embedder, rule, known)
+                waiting.append((future, ticket.about))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

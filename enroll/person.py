@@ -1,0 +1,346 @@
+"""Enrolment: photos of named people into the gallery.
+
+A photo counts as done after its commit; a run that is interrupted at any moment is continued by
+running it again. Photos are known by the digest of their bytes.
+
+Letters: N faces, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from embedder.admission import admit
+from embedder.embed import FoundFace
+from embedder.quality import DEFAULT_GATE, Gate
+from enroll.batches import batches
+from enroll.folder import PeopleFolder
+from enroll.intake import Looked, Ticket, look_ahead
+from enroll.lint import Lint
+from store import schema
+from store.errors import InvalidName, UnknownPerson
+from store.gallery import pin_space
+from store.names import clean_name
+from store.people import add_person, find_person
+from store.photos import PhotoRecord, photo_records, record_face, record_photo
+from store.sync import refresh, save
+from store.templates import LibraryFaces, add_template, assign_person, faces_of_photos
+from verify.opening import Parts
+
+CONFLICT = "identity_similarity_conflict"
+_CROP_QUALITY = 95
+_SAME_FACE = 0.999  # one face found twice in one photo; two faces are never that alike
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentRules:
+    """How photos are enrolled.
+
+    Attributes:
+        on_multiple: `reject`, `largest`, `centre` or `all`, for photos with several faces.
+        gate: the least quality.
+        site: where the people belong; "" is the default site.
+        expires: aware time after which the people should be purged, or None.
+        dry_run: look at everything and store nothing.
+        retry: look again at photos rejected before.
+        allow_lookalikes: enrol a face although it resembles somebody else too much.
+        jobs: threads that decode and detect; None: one a core.
+    """
+
+    on_multiple: str = "reject"
+    gate: Gate = DEFAULT_GATE
+    site: str = ""
+    expires: datetime | None = None
+    dry_run: bool = False
+    retry: bool = False
+    allow_lookalikes: bool = False
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file.
+
+    Attributes:
+        file: its path.
+        person: the name it came with.
+        status: enrolled, unchanged (done before) or rejected.
+        reason: for a rejected file, a code; else None.
+        detail: in words.
+        faces: how many faces were enrolled.
+    """
+
+    file: str
+    person: str
+    status: Literal["enrolled", "unchanged", "rejected"]
+    reason: str | None = None
+    detail: str = ""
+    faces: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "file": self.file,
+            "person": self.person,
+            "status": self.status,
+            "reason": self.reason,
+            "detail": self.detail,
+            "faces": self.faces,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A photo that may be enrolled, with the vectors of its faces, float32 (N, D)."""
+
+    looked: Looked
+    name: str
+    faces: tuple[FoundFace, ...]
+    vectors: NDArray[np.float32]
+
+
+def enroll_people(
+    parts: Parts, folder: PeopleFolder, rules: EnrolmentRules | None = None
+) -> Iterator[Outcome]:
+    """Enrol the photos of a folder; one outcome a file, after its commit, in the folder's order.
+
+    Args:
+        parts: the gallery.
+        folder: the photos and whose they are.
+        rules: how.
+
+    Raises:
+        SpaceMismatch: the gallery is pinned to another encoder.
+        StoreError: the database cannot be written.
+    """
+    rules = rules or EnrolmentRules()
+    run = _Run(parts, rules)
+    tickets = (Ticket(photo.source, photo.name) for photo in folder.photos)
+    looked = look_ahead(tickets, parts.embedder, rules.on_multiple, run.is_done, rules.jobs)
+    try:
+        for batch in batches(looked):
+            yield from run.commit(batch)
+    finally:
+        looked.close()  # type: ignore[attr-defined]  # a generator, typed as an iterator
+        if not rules.dry_run:
+            save(parts.index)
+
+
+@dataclass
+class _Run:
+    """One enrolment."""
+
+    parts: Parts
+    rules: EnrolmentRules
+
+    def __post_init__(self) -> None:
+        self.lint = Lint.of(self.parts)
+        self.space = self.parts.card.space
+        if not self.rules.dry_run:
+            with self.parts.store.begin() as session:
+                pin_space(session, self.space)
+        len(self.parts.index)  # opens it: a mismatch of spaces is told before any work
+
+    def is_done(self, digest: str) -> bool:
+        """Whether a photo need not be decoded again; called from the reading threads."""
+        with self.parts.store.read() as session:
+            record = photo_records(session, [digest]).get(digest)
+        return record is not None and self._settled(record)
+
+    def _settled(self, record: PhotoRecord) -> bool:
+        if record.people:
+            return True
+        if record.outcome != "rejected" or self.rules.retry:
+            return False
+        several_wanted = record.reason == "multiple_faces" and self.rules.on_multiple != "reject"
+        lookalikes_wanted = record.reason == CONFLICT and self.rules.allow_lookalikes
+        return not several_wanted and not lookalikes_wanted
+
+    def commit(self, batch: list[tuple[Looked, str]]) -> list[Outcome]:
+        """Store a group of photos in one transaction, a savepoint each; then the index follows."""
+        admitted = self._encode(batch)
+        if self.rules.dry_run:
+            with self.parts.store.read() as session:
+                return [self._settle(session, looked, name, admitted) for looked, name in batch]
+        outcomes = []
+        with self.parts.store.begin() as session:
+            for looked, name in batch:
+                with session.begin_nested():
+                    outcomes.append(self._settle(session, looked, name, admitted))
+        refresh(self.parts.index)
+        self.lint.committed()
+        return outcomes
+
+    def _encode(self, batch: list[tuple[Looked, str]]) -> dict[str, _Admitted]:
+        """Encode the faces of a batch together; the admitted photos by their path."""
+        chosen = []
+        for looked, name in batch:
+            if looked.error is None and not looked.known:
+                admission = admit(looked.faces, self.rules.on_multiple, self.rules.gate)
+                if admission.reason is None:
+                    chosen.append((looked, name, admission.faces))
+        flat = [face for _, _, faces in chosen for face in faces]
+        vectors = self.parts.embedder.encode(flat).vectors
+        found, start = {}, 0
+        for looked, name, faces in chosen:
+            own = vectors[start : start + len(faces)]
+            found[looked.source] = _Admitted(looked, name, faces, own)
+            start += len(faces)
+        return found
+
+    def _settle(
+        self, session: Session, looked: Looked, name: str, admitted: dict[str, _Admitted]
+    ) -> Outcome:
+        """Decide what becomes of one photo and, unless this is a dry run, store it."""
+        if looked.digest is None:
+            return _rejected(looked, name, "not_an_image", str(looked.error))
+        try:
+            name = clean_name(name)
+        except InvalidName as error:
+            return _rejected(looked, name, "invalid_name", str(error))
+        record = photo_records(session, [looked.digest]).get(looked.digest)
+        if record is not None and self._settled(record):
+            return self._seen_before(looked, name, record)
+        photo = admitted.get(looked.source)
+        reason, detail = self._objection(looked, name, photo)
+        if reason is not None:
+            self._store_rejection(session, looked, name, reason)
+            return _rejected(looked, name, reason, detail)
+        faces = () if photo is None else photo.faces
+        if photo is not None and not self.rules.dry_run:
+            _store(session, photo, self.space, name, self.rules, record)
+        return Outcome(looked.source, name, "enrolled", None, detail, len(faces))
+
+    def _objection(
+        self, looked: Looked, name: str, photo: _Admitted | None
+    ) -> tuple[str | None, str]:
+        if looked.error is not None:
+            return looked.error.reason, str(looked.error)
+        if photo is None:
+            admission = admit(looked.faces, self.rules.on_multiple, self.rules.gate)
+            return admission.reason, admission.detail
+        for vector in photo.vectors:
+            conflict = self.lint.check(vector, name)
+            if conflict is not None and not self.rules.allow_lookalikes:
+                return CONFLICT, str(conflict)
+            if conflict is not None:
+                return None, f"warning: {conflict}"
+        return None, ""
+
+    def _seen_before(self, looked: Looked, name: str, record: PhotoRecord) -> Outcome:
+        if name in record.people:
+            return Outcome(looked.source, name, "unchanged")
+        if record.people:
+            others = ", ".join(record.people)
+            return _rejected(looked, name, CONFLICT, f"this file is enrolled as {others}")
+        seen = "rejected before; look again with --retry"
+        return _rejected(looked, name, record.reason or "low_quality", seen)
+
+    def _store_rejection(self, session: Session, looked: Looked, name: str, reason: str) -> None:
+        if self.rules.dry_run or looked.digest is None:
+            return
+        try:
+            claimed = find_person(session, name, self.rules.site)
+        except UnknownPerson:
+            claimed = None
+        record_photo(
+            session, looked.digest, looked.source, looked.size, looked.width, looked.height,
+            outcome="rejected", reason=reason, taken=looked.taken, claimed=claimed,
+        )  # fmt: skip
+
+
+def _rejected(looked: Looked, name: str, reason: str, detail: str) -> Outcome:
+    return Outcome(looked.source, name, "rejected", reason, detail)
+
+
+def _store(
+    session: Session,
+    photo: _Admitted,
+    space: str,
+    name: str,
+    rules: EnrolmentRules,
+    record: PhotoRecord | None,
+) -> None:
+    """Write a photo, its faces and templates, and the person if they are new."""
+    looked = photo.looked
+    person = person_of(session, name, rules.site, rules.expires)
+    in_library = record is not None and record.outcome == "library"
+    row = record_photo(
+        session, looked.digest or "", looked.source, looked.size, looked.width, looked.height,
+        outcome="library" if in_library else "enrolled", taken=looked.taken,
+    )  # fmt: skip
+    kept = faces_of_photos(session, [looked.digest or ""], space)
+    for face, vector in zip(photo.faces, photo.vectors, strict=True):
+        twin = same_face(kept, vector)
+        if twin is not None:
+            assign_person(session, [twin], person)
+        else:
+            add_face(session, row, face, space, vector, person)
+
+
+def same_face(kept: LibraryFaces, vector: NDArray[np.float32]) -> int | None:
+    """The template of a photo that was made from the same face, if there is one.
+
+    Args:
+        kept: what the photo has already.
+        vector: float32 (D,), unit length.
+    """
+    if len(kept) == 0:
+        return None
+    similarities = kept.vectors @ vector
+    best = int(similarities.argmax())
+    return int(kept.ids[best]) if similarities[best] >= _SAME_FACE else None
+
+
+def person_of(
+    session: Session, name: str, site: str = "", expires: datetime | None = None
+) -> schema.Person:
+    """The person of exactly that name in a site, added when they are new."""
+    try:
+        person = find_person(session, name, site)
+    except UnknownPerson:
+        return add_person(session, name, site, expires)
+    return person if person.name == name else add_person(session, name, site, expires)
+
+
+def add_face(
+    session: Session,
+    photo: schema.Photo,
+    face: FoundFace,
+    space: str,
+    vector: NDArray[np.float32],
+    person: schema.Person | None,
+) -> int:
+    """Write a face, its crop and its template.
+
+    Args:
+        session: a transaction that writes.
+        photo: the row of its photo.
+        face: the face.
+        space: the vector space.
+        vector: float32 (D,), unit length.
+        person: whose it is, or None.
+
+    Returns:
+        The id of the template.
+    """
+    found = face.crop.face
+    row = record_face(
+        session, photo, box=found.box, points=found.points, confidence=found.confidence,
+        quality=face.quality.to_dict(), crop=to_jpeg(face.crop.pixels),
+    )  # fmt: skip
+    return add_template(session, person, row, space, vector).id
+
+
+def to_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """A picture, uint8 (H, W, 3) RGB, as JPEG of quality 95."""
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _CROP_QUALITY])[1].tobytes()

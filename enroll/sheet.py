@@ -1,0 +1,102 @@
+"""The contact sheet of a clustering: a page, its thumbnails, a JSON file, folders of links."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+
+from embedder.weights import write_atomically
+from enroll.cluster import Clustering
+from enroll.errors import OutputUnusable
+from store.photos import crops
+from verify.opening import Parts
+
+PAGE = "index.html"
+THUMBNAILS = "faces"
+LINKS = "people"
+_CHUNK = 500
+
+
+def write_sheet(parts: Parts, clustering: Clustering, out: Path, *, links: bool = False) -> Path:
+    """Write the contact sheet into a folder; files of an earlier sheet there are replaced.
+
+    Args:
+        parts: the gallery, which has the crops.
+        clustering: what was found.
+        out: the folder, made where it is missing.
+        links: also make `people/NUMBER name/` folders of links to the photos.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        OutputUnusable: the folder cannot be written.
+    """
+    try:
+        _thumbnails(parts, clustering, out / THUMBNAILS)
+        text = json.dumps(clustering.to_dict(), indent=1, ensure_ascii=False)
+        write_atomically(out / "clusters.json", text.encode())
+        write_atomically(out / PAGE, _page(clustering).encode())
+        if links:
+            _links(clustering, out / LINKS)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise OutputUnusable(f"{out} cannot be written ({why}): choose another --out.") from error
+    return out / PAGE
+
+
+def remove_thumbnails(out: Path, template_ids: list[int]) -> int:
+    """Delete the thumbnails of templates from a sheet; how many there were."""
+    files = [out / THUMBNAILS / f"{template}.jpg" for template in template_ids]
+    there = [file for file in files if file.is_file()]
+    for file in there:
+        file.unlink()
+    return len(there)
+
+
+def _thumbnails(parts: Parts, clustering: Clustering, folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    ids = (template for cluster in clustering.clusters for template in cluster.templates)
+    for some in _chunks(ids):
+        with parts.store.read() as session:
+            for template, jpeg in crops(session, some).items():
+                (folder / f"{template}.jpg").write_bytes(jpeg)
+
+
+def _page(clustering: Clustering) -> str:
+    from jinja2 import Environment
+
+    text = (resources.files("enroll") / "data" / "sheet.html").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
+    several = [c for c in clustering.clusters if len(c.templates) > 1]
+    once = [c for c in clustering.clusters if len(c.templates) == 1]
+    return template.render(clustering=clustering, several=several, once=once)
+
+
+def _links(clustering: Clustering, folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    for cluster in clustering.clusters:
+        label = re.sub(r"[^\w .-]+", "_", cluster.name or "").strip(". ")
+        place = folder / f"{cluster.number:04} {label}".strip()
+        place.mkdir(parents=True)
+        for file in dict.fromkeys(cluster.files):
+            target = Path(file).resolve()
+            link = place / target.name
+            if link.is_symlink():
+                link = place / f"{target.parent.name} {target.name}"
+            if not link.is_symlink():
+                link.symlink_to(target)
+
+
+def _chunks(ids: Iterable[int]) -> Iterator[list[int]]:
+    rest = iter(ids)
+    while some := list(islice(rest, _CHUNK)):
+        yield some
