@@ -32,7 +32,9 @@ _LARGE_PHOTO = 960
 _SMALL_PHOTO = 320
 _CONFIDENCE = 0.6
 _OVERLAP = 0.3
-_COMFORT = (24.0, 256.0)  # face sides in the detector's frame whose points are the most exact
+# Face sides in the detector's frame whose points are the most exact: on a face of 95 pixels that
+# leans by 20 degrees they show 5 to 10, from 150 pixels on they show 16 to 20.
+_COMFORT = (150.0, 256.0)
 _TOP = 5000
 
 

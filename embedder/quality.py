@@ -108,9 +108,11 @@ OPEN_GATE = Gate(0.0, 0.0, 0.0, 0.0, 1.0, 180.0, 180.0)
 
 def measure(crop: Crop) -> Quality:
     """Quality measures of an aligned face."""
-    grey = cv2.cvtColor(crop.pixels, cv2.COLOR_RGB2GRAY)[_INNER, _INNER].astype(np.float32)
+    # In floats and before the cut: rounding and a mirrored border would look like sharp edges.
+    whole = cv2.cvtColor(crop.pixels.astype(np.float32), cv2.COLOR_RGB2GRAY)
+    grey = whole[_INNER, _INNER]
     deviation = float(grey.std())
-    edges = float(cv2.Laplacian(grey, cv2.CV_32F).std())
+    edges = float(cv2.Laplacian(whole, cv2.CV_32F)[_INNER, _INNER].std())
     yaw, pitch, roll = (0.0, 0.0, 0.0) if crop.face.points is None else pose(crop.face.points)
     return Quality(
         size=float(np.sqrt(max(crop.face.box[2] * crop.face.box[3], 0.0))),

@@ -199,7 +199,7 @@ def per_comparison(rate: float, gallery_size: int) -> float:
 def rounded_up(rate: float) -> float:
     """A rate to two significant digits and never below it, to be shown and asked for."""
     unit = 10.0 ** (math.floor(math.log10(rate)) - 1)
-    return float(f"{math.ceil(rate / unit * (1 - 1e-9)) * unit:.2g}")
+    return float(f"{math.ceil(rate / unit * (1 - 1e-12)) * unit:.2g}")
 
 
 def _bin(similarity: float) -> int:

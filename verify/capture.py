@@ -160,8 +160,8 @@ def open_source(source: str) -> Iterator[Camera]:
         device.release()
         kind = "camera" if source.isdecimal() else "stream" if live else "video"
         raise SourceUnusable(
-            f"The {kind} {_shown(source)} cannot be opened: check that it exists, that nothing else "
-            "uses it and that you may read it."
+            f"The {kind} {_shown(source)} cannot be opened: check that it exists, that nothing "
+            "else uses it and that you may read it."
         )
     camera: Camera = LatestFrame(device, _shown(source)) if live else VideoFile(device)
     try:

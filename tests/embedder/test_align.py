@@ -100,7 +100,7 @@ def test_the_points_land_where_they_should_below_a_pixel(scale: float, degrees: 
 
 @pytest.mark.parametrize("side", [56, 112, 160])
 def test_the_reference_grows_with_the_crop(side: int):
-    points = REFERENCE + [40.0, 20.0]
+    points = REFERENCE + np.array([40.0, 20.0])
     crop = align(photo_of(np.zeros((200, 200, 3), np.uint8)), face_at(points), side)
     landed = points @ crop.warp[:, :2].T + crop.warp[:, 2]
     assert crop.pixels.shape == (side, side, 3)
@@ -112,7 +112,7 @@ def test_shrinking_first_changes_a_smooth_picture_little():
     waves = [127 + 100 * np.sin(x / a + y / b) for a, b in ((150, 210), (-130, 300), (400, 90))]
     photo = photo_of(np.rint(np.stack(waves, 2)).astype(np.uint8))
     for scale, degrees in ((0.45, 10), (0.2, -35), (0.09, 80)):
-        points = turned(REFERENCE - 56, 1 / scale, degrees) + [640, 730]
+        points = turned(REFERENCE - 56, 1 / scale, degrees) + np.array([640, 730])
         crop = align(photo, face_at(points))
         direct = align_module._sample(photo.pixels, crop.warp, SIDE)
         assert np.abs(crop.pixels.astype(int) - direct).max() <= 4
@@ -142,7 +142,7 @@ def test_a_large_face_over_the_border_is_repeated_too():
     pixels = np.zeros((900, 900, 3), np.uint8)
     pixels[:, :, 0] = 200
     pixels[:, 850:, 1] = 100
-    points = turned(REFERENCE - 56, 6, 0) + [900, 450]  # half the crop lies outside
+    points = turned(REFERENCE - 56, 6, 0) + np.array([900, 450])  # half the crop lies outside
     crop = align(photo_of(pixels), face_at(points))
     assert (crop.pixels[:, 60:] == [200, 100, 0]).all()
 

@@ -107,14 +107,14 @@ def test_several_faces_in_one_frame_are_each_found_once(
 ):
     cells, wanted = [], []
     for photo in portraits[:6]:
-        part, inside = around(photo, detector.detect(photo)[0], margin=0.6)
-        cells.append(resized(part, tile, tile))
+        part, inside = around(photo, detector.detect(photo)[0], margin=0.4)
+        cell = resized(part, tile, tile)
+        cells.append(np.pad(cell, ((0, 0), (0, 40), (0, 0)), constant_values=127))
         wanted.append(inside.box * (tile / part.shape[0]))
-    count = len(cells)
     faces = detector.detect(photo_of(np.concatenate(cells, axis=1)))
-    assert len(faces) == count
+    assert len(faces) == len(cells)
     for i, box in enumerate(wanted):
-        place = box + np.array([i * tile, 0, 0, 0])
+        place = box + np.array([i * (tile + 40), 0, 0, 0])
         assert sum(overlap(face.box, place) > 0.5 for face in faces) == 1
 
 
@@ -127,7 +127,7 @@ def test_the_most_confident_face_comes_first(portraits: list[Photo], detector: Y
 
 def test_a_face_moves_with_its_photo(portraits: list[Photo], detector: YuNetDetector):
     """Boxes and points are told in the pixels of the photo, whatever scale was looked at."""
-    (face,) = detector.detect(portraits[0])
+    face = detector.detect(portraits[0])[0]
     part, inside = around(portraits[0], face, margin=0.8)
     places = []
     for width in (256, 700, 1500):
@@ -233,11 +233,11 @@ def test_the_ladder_of_scales(long_side: int, frames: list[int]):
     assert _ladder(long_side) == frames
 
 
-@pytest.mark.parametrize("shape", [(6000, 4000), (641, 480), (1, 60_000), (1999, 1001)])
+@pytest.mark.parametrize("shape", [(3000, 2000), (641, 480), (1, 60_000), (1999, 1001)])
 def test_resizing_hits_the_long_side_and_keeps_the_mean(shape: tuple[int, int]):
     y, x = np.mgrid[: shape[0], : shape[1]]
     grey = ((x / shape[1] + y / shape[0]) * 127).astype(np.uint8)
-    small = _resized(np.repeat(grey[:, :, None], 3, axis=2), 640)
+    small = _resized(cv2.merge([grey] * 3), 640)
     assert max(small.shape) == 640
     assert abs(small.shape[0] / small.shape[1] - shape[0] / shape[1]) < 0.01
     assert abs(small.mean() - grey.mean()) < 1

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -23,7 +24,7 @@ def repainted(crop: Crop, pixels: NDArray[np.generic]) -> Crop:
 
 
 def falls(values: list[float]) -> bool:
-    return all(before > after for before, after in zip(values, values[1:], strict=False))
+    return all(before > after for before, after in pairwise(values))
 
 
 def test_blur_lowers_the_sharpness(crops: list[Crop]):
@@ -96,11 +97,19 @@ def test_a_shrunk_photo_has_a_smaller_and_softer_face(
         assert measured[2].sharpness < measured[0].sharpness
 
 
-def test_a_portrait_passes_the_gate_and_its_blur_does_not(face_crops: list[Crop]):
+def test_a_portrait_passes_the_gate_and_its_blur_is_far_softer(face_crops: list[Crop]):
     for crop in face_crops:
-        assert Gate().reasons(measure(crop)) == []
-        blurred = repainted(crop, cv2.GaussianBlur(crop.pixels, (0, 0), 6))
-        assert Gate().reasons(measure(blurred)) == ["low_quality"]
+        sharp = measure(crop)
+        assert Gate().reasons(sharp) == []
+        blurred = measure(repainted(crop, cv2.GaussianBlur(crop.pixels, (0, 0), 4)))
+        assert blurred.sharpness < min(0.08, 0.35 * sharp.sharpness)
+
+
+def test_a_smooth_shade_has_no_edges(crops: list[Crop]):
+    """Neither the border of the measured part nor the rounding of pixels counts as sharp."""
+    y, x = np.mgrid[:112, :112]
+    shade = np.stack([60 + 0.9 * x + 0.3 * y, 40 + 0.7 * x + 0.5 * y, 90 + 0.8 * x], 2)
+    assert measure(repainted(crops[0], shade)).sharpness < 0.06
 
 
 # Pose
@@ -145,17 +154,16 @@ def test_turns_together_are_where_nose_and_eyes_point(seed: int):
 
 
 def test_a_turned_photo_turns_the_roll(portraits: list[Photo], detector: YuNetDetector):
-    for photo in portraits[:4]:
-        height, width = photo.pixels.shape[:2]
+    turns = []
+    for photo in portraits:
         rolls = []
-        for degrees in (0, 20):  # OpenCV turns counter-clockwise
-            matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1.0)
-            pixels = cv2.warpAffine(
-                photo.pixels, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE
-            )
-            (face, *_) = detector.detect(replace(photo, pixels=pixels))
-            rolls.append(pose(face.points)[2])
-        assert rolls[1] - rolls[0] == pytest.approx(20, abs=5)
+        for degrees in (-12, 12):  # OpenCV turns counter-clockwise
+            large = cv2.resize(photo.pixels, (600, 600), interpolation=cv2.INTER_CUBIC)
+            matrix = cv2.getRotationMatrix2D((300, 300), -degrees, 1.0)
+            pixels = cv2.warpAffine(large, matrix, (600, 600), borderMode=cv2.BORDER_REPLICATE)
+            rolls.append(pose(detector.detect(replace(photo, pixels=pixels))[0].points)[2])
+        turns.append(rolls[1] - rolls[0])
+    assert np.median(turns) == pytest.approx(24, abs=6)
 
 
 def test_a_mirrored_face_turns_the_other_way(face_crops: list[Crop]):

@@ -1,0 +1,454 @@
+"""The commands that write: enroll, cluster, name, people, forget; and doctor and demo."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from verify.cli import device_of, format_option, gallery_options, leave
+from verify.opening import Parts, Places
+from verify.output import as_csv, as_json, as_line, as_table
+from verify.progress import progress
+
+if TYPE_CHECKING:
+    from enroll.person import Outcome
+
+PART_FAILED = 3
+_NEW_DAY = "%Y-%m-%d"
+
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress bar, no remarks.")
+jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Threads that decode and detect; default: one a core.",
+)
+site_option = click.option("--site", default="", help="The site the people belong to.")
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+def _say(text: str, quiet: bool) -> None:
+    if not quiet:
+        click.echo(text, err=True)
+
+
+@click.command(
+    short_help="Enrol people from a folder of photos.",
+    epilog="""\b
+Examples:
+  vultus enroll people/                       people/Name/*.jpg or people/Name.jpg
+  vultus enroll ann1.jpg --name "Ann Lee"
+  vultus enroll people/ --on-multiple largest --format jsonl
+  vultus enroll people/ --dry-run""",
+)
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.option("--name", help="Everything is of this person, whatever the files are called.")
+@click.option(
+    "--on-multiple",
+    type=click.Choice(["reject", "largest", "centre", "all"]),
+    default="reject",
+    show_default=True,
+    help="What to do with a photo of several faces of comparable size.",
+)
+@site_option
+@click.option(
+    "--expires",
+    type=click.DateTime([_NEW_DAY]),
+    help="The day after which new people should be purged.",
+)
+@click.option("--dry-run", is_flag=True, help="Look at everything, store nothing.")
+@click.option("--retry", is_flag=True, help="Look again at photos rejected before.")
+@click.option(
+    "--allow-lookalikes",
+    is_flag=True,
+    help="Enrol a face although it resembles somebody else as strangers never do.",
+)
+@jobs_option
+@quiet_option
+@gallery_options
+@format_option("table", "json", "jsonl", "csv")
+def enroll(
+    photos: Path,
+    name: str | None,
+    on_multiple: str,
+    site: str,
+    expires: datetime | None,
+    dry_run: bool,
+    retry: bool,
+    allow_lookalikes: bool,
+    jobs: int | None,
+    quiet: bool,
+    places: Places,
+    form: str,
+) -> None:
+    """Enrol the people of a folder of PHOTOS.
+
+    A photo counts as done when it is committed: an interrupted run is continued by running it
+    again, and a second run does nothing. Exits with 3 when some files were rejected.
+    """
+    from enroll.folder import read_people
+    from enroll.gallery import EnrolmentReport
+    from enroll.person import EnrolmentRules, enroll_people
+
+    rules = EnrolmentRules(
+        on_multiple=on_multiple,
+        site=site,
+        dry_run=dry_run,
+        retry=retry,
+        jobs=jobs,
+        expires=None if expires is None else expires.replace(tzinfo=UTC),
+        allow_lookalikes=allow_lookalikes,
+    )
+    folder = read_people(photos, name)
+    _say(f"{photos}: {folder.layout}", quiet)
+    if folder.ignored:
+        _say(f"{folder.ignored} other files ignored", quiet)
+    outcomes: list[Outcome] = []
+    with Parts(places) as parts:
+        steps = enroll_people(parts, folder, rules)
+        bar = progress(steps, "enrolling", "photo", len(folder.photos), quiet=quiet)
+        with _remark(quiet, "Interrupted: what is committed is kept; run it again to go on."):
+            for outcome in bar:
+                outcomes.append(outcome)
+                if form == "jsonl":
+                    click.echo(as_line(outcome.to_dict()))
+        device = device_of(parts)
+    report = EnrolmentReport(tuple(outcomes), folder.layout)
+    _print_report(report.to_dict() | {"dry_run": dry_run, "device": device}, outcomes, form)
+    leave(PART_FAILED if report.counts["rejected"] else 0)
+
+
+@contextlib.contextmanager
+def _remark(quiet: bool, text: str) -> Iterator[None]:
+    """Say something when the block is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(text, quiet)
+        raise
+
+
+def _print_report(values: dict[str, Any], outcomes: list[Outcome], form: str) -> None:
+    if form == "json":
+        click.echo(as_json(values))
+    elif form == "csv":
+        click.echo(as_csv((o.file, o.person, o.status, o.reason or "") for o in outcomes))
+    elif form == "table":
+        rejected = [o for o in outcomes if o.status == "rejected"]
+        if rejected:
+            rows = [(o.file, o.person, o.reason, o.detail) for o in rejected]
+            click.echo(as_table(rows, ("rejected", "person", "reason", "detail")))
+        for outcome in outcomes:
+            if outcome.status == "enrolled" and outcome.detail:
+                click.echo(f"{outcome.file}: {outcome.detail}")
+        done = "would be enrolled" if values["dry_run"] else "enrolled"
+        click.echo(
+            f"{values['enrolled']} photos {done}, {values['unchanged']} unchanged, "
+            f"{values['rejected']} rejected ({values['device']})"
+        )
+        if outcomes and values["unchanged"] == len(outcomes):
+            click.echo("Nothing to do: every photo was enrolled before.")
+
+
+@click.command(
+    short_help="Sort a library of photos into people.",
+    epilog="""\b
+Examples:
+  vultus cluster holiday/ --out sheet/        then open sheet/index.html
+  vultus cluster holiday/ --out sheet/ --links
+  vultus cluster holiday/ --k 12 --format json""",
+)
+@click.argument("library", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write a contact sheet (index.html), its thumbnails and clusters.json there.",
+)
+@click.option(
+    "--k",
+    type=click.IntRange(1),
+    help="k-means with this many clusters; default: a method that finds the number itself.",
+)
+@click.option(
+    "--faces",
+    type=click.Choice(["all", "largest", "centre"]),
+    default="all",
+    show_default=True,
+    help="Which faces of a photo.",
+)
+@click.option("--links", is_flag=True, help="Also make a folder of links a cluster in DIR/people.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of k-means.")
+@jobs_option
+@quiet_option
+@gallery_options
+@format_option("table", "json")
+def cluster(
+    library: Path,
+    out: Path | None,
+    k: int | None,
+    faces: str,
+    links: bool,
+    seed: int,
+    jobs: int | None,
+    quiet: bool,
+    places: Places,
+    form: str,
+) -> None:
+    """Group all faces of a LIBRARY of photos into people.
+
+    Faces are kept in the gallery without a name, so that running again is quick; nobody can be
+    identified by them before `vultus name NUMBER NAME`.
+    """
+    from tqdm import tqdm
+
+    from enroll.cluster import ClusterRules, cluster_library
+    from enroll.sheet import write_sheet
+
+    if links and out is None:
+        raise click.UsageError("--links needs --out DIR.")
+    rules = ClusterRules(k=k, faces=faces, seed=seed, jobs=jobs)
+    hidden = quiet or not sys.stderr.isatty()
+    with (
+        Parts(places) as parts,
+        tqdm(disable=hidden, desc="clustering", unit=" photo", leave=False, file=sys.stderr) as bar,
+    ):
+
+        def told(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        found = cluster_library(parts, library, rules, out=out, progress=told)
+        page = None if out is None else write_sheet(parts, found, out, links=links)
+    if form == "json":
+        sheet = None if page is None else str(page)
+        click.echo(as_json(found.to_dict() | {"contact_sheet": sheet}))
+        return
+    several = [c for c in found.clusters if len(c.templates) > 1]
+    rows = [(c.number, c.name, len(c.templates), c.files[0]) for c in several[:20]]
+    if rows:
+        click.echo(as_table(rows, ("cluster", "name", "faces", "such as")))
+    if len(several) > len(rows):
+        click.echo(f"… and {len(several) - len(rows)} more clusters of two faces or more")
+    once = len(found.clusters) - len(several)
+    click.echo(
+        f"{len(found.clusters)} people in {found.photos} photos, {found.faces} faces, {once} of "
+        f"them seen once ({found.method})"
+    )
+    if found.unsorted:
+        click.echo(f"{len(found.unsorted)} photos show no usable face")
+    if page is not None:
+        click.echo(f"Contact sheet: {page}")
+
+
+@click.command(
+    short_help="Turn a cluster into an enrolled person.",
+    epilog='\b\nExample:\n  vultus name 3 "Ann Lee"',
+)
+@click.argument("number", type=int, metavar="CLUSTER")
+@click.argument("person", metavar="NAME")
+@site_option
+@gallery_options
+@format_option("table", "json")
+def name(number: int, person: str, site: str, places: Places, form: str) -> None:
+    """Give a CLUSTER of the last clustering a NAME: its faces become that person's templates."""
+    from enroll.cluster import name_person
+
+    with Parts(places) as parts:
+        named = name_person(parts, number, person, site)
+    if form == "json":
+        click.echo(as_json(named.to_dict()))
+    else:
+        kind = "is now enrolled" if named.added else "gained these"
+        click.echo(f"Cluster {number}: {named.person} {kind}, {named.faces} faces.")
+
+
+@click.group(short_help="List, show, rename and merge people.")
+def people() -> None:
+    """The people of the gallery."""
+
+
+@people.command("list", epilog="\b\nExample:\n  vultus people list --format json")
+@click.option("--site", help="Only this site.")
+@gallery_options
+@format_option("table", "json")
+def list_command(site: str | None, places: Places, form: str) -> None:
+    """List everybody with their photos and templates."""
+    from store.people import list_people
+
+    with Parts(places) as parts, parts.store.read() as session:
+        found = list_people(session, site)
+    if form == "json":
+        click.echo(as_json({"people": [_person_values(person) for person in found]}))
+        return
+    rows = [(p.name, p.site or "–", p.photos, p.templates, p.uid) for p in found]
+    click.echo(as_table(rows, ("name", "site", "photos", "templates", "uid")))
+    click.echo(f"{len(found)} people")
+
+
+def _person_values(person: Any) -> dict[str, Any]:  # noqa: ANN401 - a PersonSummary, loaded late
+    return {
+        "uid": person.uid,
+        "name": person.name,
+        "site": person.site,
+        "created": person.created.isoformat(),
+        "expires": None if person.expires is None else person.expires.isoformat(),
+        "photos": person.photos,
+        "templates": person.templates,
+    }
+
+
+@people.command(epilog='\b\nExample:\n  vultus people show "Ann Lee"')
+@click.argument("person")
+@click.option("--site", help="Look only in this site.")
+@gallery_options
+@format_option("table", "json")
+def show(person: str, site: str | None, places: Places, form: str) -> None:
+    """Show a PERSON and the photos their templates come from."""
+    from store.people import find_person, list_people
+    from store.photos import origins
+    from store.templates import vectors_of
+
+    with Parts(places) as parts, parts.store.read() as session:
+        row = find_person(session, person, site)
+        summary = next(p for p in list_people(session) if p.uid == row.uid)
+        ids, _ = vectors_of(session, row.id, parts.card.space)
+        photos = origins(session, ids.tolist())
+    values = _person_values(summary)
+    if form == "json":
+        listed = [{"template": i, "photo": photos[i].source} for i in ids.tolist()]
+        click.echo(as_json(values | {"photos_of_templates": listed}))
+        return
+    for key, value in values.items():
+        click.echo(f"{key:10} {'–' if value in (None, '') else value}")
+    click.echo(as_table([(i, photos[i].source) for i in ids.tolist()], ("template", "photo")))
+
+
+@people.command(epilog='\b\nExample:\n  vultus people rename "ann" "Ann Lee"')
+@click.argument("person")
+@click.argument("new_name", metavar="NAME")
+@click.option("--site", help="Look only in this site.")
+@gallery_options
+def rename(person: str, new_name: str, site: str | None, places: Places) -> None:
+    """Give a PERSON another NAME."""
+    from store.people import find_person, rename_person
+
+    with Parts(places) as parts, parts.store.begin() as session:
+        row = find_person(session, person, site)
+        old = row.name
+        new = rename_person(session, row, new_name).name
+    click.echo(f"{old} is now {new}.")
+
+
+@people.command(epilog='\b\nExample:\n  vultus people merge "Ann L." "Ann Lee"')
+@click.argument("source")
+@click.argument("target")
+@click.option("--site", help="Look only in this site.")
+@yes_option
+@gallery_options
+def merge(source: str, target: str, site: str | None, yes: bool, places: Places) -> None:
+    """Make two people one: what SOURCE has moves to TARGET, and SOURCE is gone."""
+    from store.people import find_person, merge_people
+    from store.sync import refresh, save
+
+    with Parts(places) as parts:
+        with parts.store.read() as session:
+            names = [find_person(session, who, site).name for who in (source, target)]
+        if not yes:
+            click.confirm(f"Move everything of {names[0]} to {names[1]}?", abort=True, err=True)
+        index = parts.index
+        with parts.store.begin() as session:
+            one, other = (find_person(session, who, site) for who in (source, target))
+            moved = merge_people(session, one, other)
+        refresh(index)
+        save(index)
+    click.echo(f"{moved} templates of {names[0]} are now {names[1]}'s.")
+
+
+@click.command(
+    short_help="Erase a person or a photo.",
+    epilog='\b\nExamples:\n  vultus forget "Ann Lee"\n  vultus forget people/Ann/3.jpg --yes',
+)
+@click.argument("what", metavar="PERSON|PHOTO")
+@click.option("--site", help="Look for the person only in this site.")
+@yes_option
+@gallery_options
+@format_option("table", "json")
+def forget(what: str, site: str | None, yes: bool, places: Places, form: str) -> None:
+    """Erase a PERSON, or a PHOTO, with its rows, vectors, crops, index entries and thumbnails.
+
+    The photo files themselves stay where they are.
+    """
+    from enroll.forget import forget as erase
+    from enroll.forget import kind_of
+
+    with Parts(places) as parts:
+        kind = kind_of(parts, what, site)
+        if not yes:
+            click.confirm(f"Erase the {kind} {what} for good?", abort=True, err=True)
+        gone = erase(parts, what, site)
+    if form == "json":
+        click.echo(as_json(gone.to_dict()))
+        return
+    rows = gone.rows
+    click.echo(
+        f"Forgot the {gone.what} {what}: {rows.templates} templates, {rows.faces} faces with their "
+        f"crops, {rows.photos} photos, {gone.thumbnails} thumbnails, index entries."
+    )
+
+
+@click.command(
+    short_help="Check this installation and this gallery.",
+    epilog="\b\nExample:\n  vultus doctor --format json",
+)
+@gallery_options
+@format_option("table", "json")
+def doctor(places: Places, form: str) -> None:
+    """Tell versions, devices, weights, database and index, and what is wrong with them.
+
+    Exits with 0 when everything works, 3 when something does not.
+    """
+    from enroll.doctor import examine
+
+    findings = examine(places)
+    if form == "json":
+        click.echo(as_json([finding.to_dict() for finding in findings]))
+    else:
+        colour = {"ok": "green", "note": "yellow", "bad": "red"}
+        for finding in findings:
+            mark = click.style(f"{finding.state:4}", fg=colour[finding.state])
+            click.echo(f"{mark}  {finding.what:22}  {finding.found}")
+            if finding.advice:
+                click.echo(f"{'':30}{finding.advice}")
+    leave(PART_FAILED if any(finding.state == "bad" for finding in findings) else 0)
+
+
+@click.command(
+    short_help="Walk the whole way with people who do not exist.",
+    epilog="\b\nExample:\n  vultus demo --out demo-output",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep gallery and contact sheet here; default: a temporary folder that stays.",
+)
+@quiet_option
+def demo(out: Path | None, quiet: bool) -> None:
+    """Enrol people who do not exist, verify, identify, cluster, and show what came of it.
+
+    Needs no photo of anybody and leaves your own gallery alone.
+    """
+    from enroll.demo import run
+
+    place = Path(tempfile.mkdtemp(prefix="vultus-demo-")) if out is None else out
+    for line in run(place):
+        if not quiet:
+            click.echo(line)

@@ -1,0 +1,138 @@
+"""Vultus: is this the same person? The commands, and the names to import.
+
+    from vultus import open_gallery, open_encoder
+
+Commands are loaded when they are used, by name from the table below, so that
+`vultus --help` opens neither the database's nor the networks' libraries.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from embedder.transformer import PictureEncoder as open_encoder
+    from enroll.gallery import Gallery, open_gallery
+
+__all__ = ["Gallery", "__version__", "main", "open_encoder", "open_gallery"]
+__version__ = "0.1.0"
+
+COMMANDS = {
+    "enroll": ("enroll.cli:enroll", "Enrol people from a folder of photos."),
+    "verify": ("verify.cli:verify", "Is this the person they claim to be?"),
+    "identify": ("verify.cli:identify", "Who is in these photos? Nobody is an answer."),
+    "compare": ("verify.cli:compare", "Do two photos show the same person?"),
+    "cluster": ("enroll.cli:cluster", "Sort a library of photos into people."),
+    "name": ("enroll.cli:name", "Turn a cluster into an enrolled person."),
+    "people": ("enroll.cli:people", "List, show, rename and merge people."),
+    "forget": ("enroll.cli:forget", "Erase a person or a photo."),
+    "calibrate": ("verify.cli:calibrate", "Learn what a similarity means from your own people."),
+    "models": ("embedder.cli:models", "Show and fetch the encoders."),
+    "db": ("migrations.cli:db", "Check and upgrade the database's schema."),
+    "doctor": ("enroll.cli:doctor", "Check this installation and this gallery."),
+    "demo": ("enroll.cli:demo", "Walk the whole way with people who do not exist."),
+}
+_PUBLIC = {
+    "open_gallery": "enroll.gallery:open_gallery",
+    "Gallery": "enroll.gallery:Gallery",
+    "open_encoder": "embedder.transformer:PictureEncoder",
+}
+USAGE, FAILURE, INTERRUPTED = 64, 3, 130
+
+
+def _load(place: str) -> Any:  # noqa: ANN401 - any public name
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    if name in _PUBLIC:
+        return _load(_PUBLIC[name])
+    raise AttributeError(f"module 'vultus' has no attribute {name!r}")
+
+
+class _Commands(click.Group):
+    """The root group: commands by string, help from the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the interface of click
+        return list(COMMANDS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - the interface of click
+        cmd_name: str,
+    ) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = _load(COMMANDS[cmd_name][0])
+        assert isinstance(command, click.Command)  # noqa: S101 - for the type checker
+        return command
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - the interface of click
+        formatter: click.HelpFormatter,
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: vultus demo. Exit codes: 0 yes/done, 1 no, 2 unusable input or unsure, "
+    "3 our error or part of a folder failed, 64 wrong usage, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="vultus")
+def cli() -> None:
+    """Is this the same person? Enrol, verify, identify and cluster faces at a stated error rate."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; every failure becomes one line on stderr and an exit code."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result = cli.main(arguments, prog_name="vultus", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        return USAGE
+    except click.ClickException as error:
+        error.show()
+        return FAILURE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("vultus: interrupted; what was committed is kept.", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone
+        return 0
+    except Exception as error:  # noqa: BLE001 - the one place where everything ends
+        return _explain(error)
+    return result if isinstance(result, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    """One line for a failure; a traceback only where it is asked for."""
+    code = getattr(error, "exit_code", None)
+    if os.environ.get("VULTUS_DEBUG"):
+        raise error
+    if code is not None:
+        click.echo(f"vultus: {error}", err=True)
+        return int(code)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"vultus: {where}{error.strerror or error}.", err=True)
+        return FAILURE
+    click.echo(
+        f"vultus: something unexpected went wrong ({type(error).__name__}: {error}). "
+        "Please report it with the output of the same command under VULTUS_DEBUG=1.",
+        err=True,
+    )
+    return FAILURE
