@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from embedder.card import EncoderCard
@@ -69,8 +69,7 @@ class TestThreshold:
         calibration = curve(weights)
         smallest = calibration.smallest_rate(size)
         fmr = min(smallest + share * (1 - smallest), 0.999)
-        if fmr < smallest:
-            return
+        assume(fmr >= smallest)
         threshold = calibration.threshold(fmr, size)
         assert threshold >= calibration.threshold(fmr)
         each = 1 - (1 - fmr) ** (1 / size)
@@ -124,8 +123,7 @@ class TestRates:
     ):
         calibration = curve({1000: pairs})
         smallest = calibration.smallest_rate(size)
-        if smallest > 0.999:
-            return
+        assume(smallest < 0.999)
         assert per_comparison(smallest, size) == pytest.approx(3 / pairs, rel=1e-9)
         calibration.threshold(smallest, size)  # is not refused
         with pytest.raises(UnsupportedRate):
@@ -328,9 +326,7 @@ class TestInForce:
         assert parse(json.dumps(backwards)).digest == calibration.digest
 
     @CARDS
-    def test_a_stored_one_comes_first(
-        self, curve: Callable[..., Calibration], card: EncoderCard
-    ):
+    def test_a_stored_one_comes_first(self, curve: Callable[..., Calibration], card: EncoderCard):
         stored = curve({1200: 50}, space=card.space)
         found = calibration_for(card.space, json.dumps(stored.to_dict()))
         assert found.digest == stored.digest

@@ -1,5 +1,4 @@
 import math
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,9 @@ def unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def album(counts: list[int], seed: int, noise: float = 0.6) -> tuple[NDArray[np.float32], list[str]]:
+def album(
+    counts: list[int], seed: int, noise: float = 0.6
+) -> tuple[NDArray[np.float32], list[str]]:
     """Photos of people around random directions, shuffled: float32 (N, 16) and N names."""
     rng = np.random.default_rng(seed)
     people = rng.permutation(np.repeat(np.arange(len(counts)), counts))
@@ -43,21 +44,13 @@ def plain_curves(
             if first > second:
                 continue
             pairs = [
-                (i, j)
-                for i in photos[first]
-                for j in photos[second]
-                if first != second or i < j
+                (i, j) for i in photos[first] for j in photos[second] if first != second or i < j
             ]
             for i, j in pairs:
                 similarity = float(np.dot(vectors[i], vectors[j]))
                 place = min(max(math.floor((similarity + 1) * 1000), 0), BINS - 1)
                 (mated if first == second else nonmated)[place] += 1 / len(pairs)
     return nonmated, mated
-
-
-def blurred(curve: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The running sum, in which a similarity at the edge of a bin may lie on either side."""
-    return np.cumsum(curve)
 
 
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=6), st.integers(0, 100))
@@ -177,7 +170,3 @@ def test_it_is_kept_for_its_space_and_data():
     assert (calibration.space, calibration.source) == ("toy-16-abc", "album")
     assert calibration.data_digest == "ab" * 32
     assert len(calibration.created) == len("2026-01-31")
-
-
-def test_the_album_repeats_names():
-    assert Counter(album([1, 3], seed=0)[1]) == {"person 0": 1, "person 1": 3}
