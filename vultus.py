@@ -73,6 +73,17 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 - for the type checker
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - the interface of click
+        """Run the command; a reader that has gone (`| head`) ends it without a word.
+
+        click itself would exit with 1, which says "no".
+        """
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
     def format_commands(
         self,
         ctx: click.Context,  # noqa: ARG002 - the interface of click
@@ -110,9 +121,6 @@ def _run(arguments: list[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("vultus: interrupted; what was committed is kept.", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone
-        return 0
     except Exception as error:  # noqa: BLE001 - the one place where everything ends
         return _explain(error)
     return result if isinstance(result, int) else 0

@@ -16,13 +16,23 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-@click.group(short_help="Show and fetch the encoders.")
+@click.group(
+    short_help="Show and fetch the encoders.",
+    epilog="\b\nExamples:\n  vultus models list\n  vultus models fetch",
+)
 def models() -> None:
     """The encoders: what they are, where their weights are, and fetching them."""
 
 
 @models.command("list", epilog="\b\nExample:\n  vultus models list --format json")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How results are printed.",
+)
 def list_command(form: str) -> None:
     """List the encoders, the default first."""
     cards = known_models()

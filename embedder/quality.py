@@ -76,7 +76,7 @@ class Gate:
 
     size: float = 20.0
     confidence: float = 0.6
-    sharpness: float = 0.06
+    sharpness: float = 0.05
     contrast: float = 0.04
     clipped: float = 0.6
     yaw: float = 65.0

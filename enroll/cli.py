@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from errno import EACCES
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from verify.progress import progress
 if TYPE_CHECKING:
     from enroll.person import Outcome
 
-PART_FAILED = 3
+PART_FAILED, INTERRUPTED = 3, 130
 _NEW_DAY = "%Y-%m-%d"
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress bar, no remarks.")
@@ -37,6 +39,26 @@ yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def _say(text: str, quiet: bool) -> None:
     if not quiet:
         click.echo(text, err=True)
+
+
+def _ask(question: str) -> None:
+    """Go on after a yes; a no ends the command as an interruption does."""
+    if not click.confirm(question, err=True):
+        click.echo("Nothing was changed.", err=True)
+        leave(INTERRUPTED)
+
+
+def _require_writable(out: Path) -> None:
+    """Refuse a folder for results before the long work, not after it."""
+    from enroll.errors import OutputUnusable
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK | os.X_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES))
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise OutputUnusable(f"{out} cannot be written ({why}): choose another --out.") from error
 
 
 @click.command(
@@ -214,6 +236,8 @@ def cluster(
 
     if links and out is None:
         raise click.UsageError("--links needs --out DIR.")
+    if out is not None:
+        _require_writable(out)
     rules = ClusterRules(k=k, faces=faces, seed=seed, jobs=jobs)
     hidden = quiet or not sys.stderr.isatty()
     with (
@@ -270,7 +294,10 @@ def name(number: int, person: str, site: str, places: Places, form: str) -> None
         click.echo(f"Cluster {number}: {named.person} {kind}, {named.faces} faces.")
 
 
-@click.group(short_help="List, show, rename and merge people.")
+@click.group(
+    short_help="List, show, rename and merge people.",
+    epilog='\b\nExamples:\n  vultus people list\n  vultus people show "Ann Lee"',
+)
 def people() -> None:
     """The people of the gallery."""
 
@@ -362,7 +389,7 @@ def merge(source: str, target: str, site: str | None, yes: bool, places: Places)
         with parts.store.read() as session:
             names = [find_person(session, who, site).name for who in (source, target)]
         if not yes:
-            click.confirm(f"Move everything of {names[0]} to {names[1]}?", abort=True, err=True)
+            _ask(f"Move everything of {names[0]} to {names[1]}?")
         index = parts.index
         with parts.store.begin() as session:
             one, other = (find_person(session, who, site) for who in (source, target))
@@ -392,7 +419,7 @@ def forget(what: str, site: str | None, yes: bool, places: Places, form: str) ->
     with Parts(places) as parts:
         kind = kind_of(parts, what, site)
         if not yes:
-            click.confirm(f"Erase the {kind} {what} for good?", abort=True, err=True)
+            _ask(f"Erase the {kind} {what} for good?")
         gone = erase(parts, what, site)
     if form == "json":
         click.echo(as_json(gone.to_dict()))

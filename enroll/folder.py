@@ -13,6 +13,7 @@ from pathlib import Path
 
 from embedder.photo import Source, is_photo_name, printable
 from enroll.errors import FolderUnusable, NothingToEnroll
+from store.names import clean_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,16 @@ def read_people(root: Path, name: str | None = None) -> PeopleFolder:
     Raises:
         FolderUnusable: it does not exist or cannot be read.
         NothingToEnroll: no photo in it.
+        InvalidName: the given name cannot be stored.
     """
+    name = None if name is None else clean_name(name)
     if root.is_file():
-        return PeopleFolder(root.parent, (NamedPhoto(root, name or root.stem),), "one photo", 0)
+        own = NamedPhoto(root, _name_of(root, root.parent) if name is None else name)
+        return PeopleFolder(root.parent, (own,), "one photo", 0)
     paths, ignored = find_photos(root)
-    photos = tuple(NamedPhoto(path, name or _name_of(path, root)) for path in paths)
+    photos = tuple(
+        NamedPhoto(path, _name_of(path, root) if name is None else name) for path in paths
+    )
     deep = sum(path.parent != root for path in paths)
     people = len({photo.name for photo in photos})
     if name is not None:

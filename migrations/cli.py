@@ -29,41 +29,32 @@ database = click.option(
 )
 
 
-@click.group()
+@click.group(
+    short_help="Check and upgrade the database's schema.",
+    epilog="""\b
+Examples:
+  vultus db check
+  vultus db upgrade --database /srv/faces/gallery.sqlite3""",
+)
 def db() -> None:
-    r"""Create, upgrade and check the database's tables.
-
-    \b
-    Examples:
-      vultus db check
-      vultus db upgrade --database /srv/faces/gallery.sqlite3
-    """
+    """Create, upgrade and check the database's tables."""
 
 
-@db.command()
+@db.command(epilog="\b\nExample:\n  vultus db upgrade --database postgresql+psycopg://host/faces")
 @database
 def upgrade(database: str | None) -> None:
-    r"""Bring the database to this program's schema; an empty one gets all tables.
+    """Bring the database to this program's schema; an empty one gets all tables.
 
     It happens whole or not at all. Back up a large gallery first.
-
-    \b
-    Example:
-      vultus db upgrade --database postgresql+psycopg://host/faces
     """
     click.echo(DONE[upgrade_schema(database)])
 
 
-@db.command()
+@db.command(epilog="\b\nExample:\n  vultus db check || vultus db upgrade")
 @database
 @click.pass_context
 def check(context: click.Context, database: str | None) -> None:
-    r"""Tell whether the database has this program's schema; exit 0 if so, 3 if not.
-
-    \b
-    Example:
-      vultus db check && vultus serve
-    """
+    """Tell whether the database has this program's schema; exit 0 if so, 3 if not."""
     status = check_schema(database)
     click.echo(SAYS[status])
     if status is not Status.CURRENT:

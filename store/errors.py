@@ -1,4 +1,3 @@
-
 """Errors of the store, one sentence each, saying what to do next.
 
 StoreError

@@ -27,6 +27,27 @@ Command = Callable[..., T]
 EXIT = {"yes": 0, "no": 1, "unsure": 2}
 _COLOUR = {"yes": "green", "no": "red", "unsure": "yellow"}
 
+
+def _engine_url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Wrong usage where `--index` names no engine."""
+    if value is not None:
+        from index.errors import UnknownEngine
+        from index.opening import read_url
+
+        try:
+            read_url(value)
+        except UnknownEngine as error:
+            raise click.BadParameter(str(error)) from error
+    return value
+
+
+def _rate(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    """Wrong usage where a rate is no rate; NaN is none either."""
+    if value is not None and not 0.0 < value < 1.0:
+        raise click.BadParameter(f"{value:g} is no rate: give a number between 0 and 1.")
+    return value
+
+
 _SHARED = (
     click.option(
         "--database",
@@ -40,6 +61,7 @@ _SHARED = (
         metavar="URL",
         envvar="VULTUS_INDEX",
         show_envvar=True,
+        callback=_engine_url,
         help="Engine of the index, such as faiss:PATH, exact:PATH or memory:.",
     ),
     click.option(
@@ -129,6 +151,7 @@ on_multiple_option = click.option(
 fmr_option = click.option(
     "--fmr",
     type=float,
+    callback=_rate,
     default=DEFAULT_FMR,
     show_default=True,
     metavar="RATE",
@@ -274,6 +297,7 @@ Examples:
 @click.option(
     "--fpir",
     type=float,
+    callback=_rate,
     metavar="RATE",
     help="How often a stranger may be taken for somebody of the gallery. [default: 0.01, "
     "or the smallest rate the calibration supports for the gallery's size]",

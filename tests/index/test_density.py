@@ -32,7 +32,7 @@ def test_families_are_found(families: tuple[Rows, Labels]):
 
 
 @pytest.mark.parametrize("method", [dbscan, hdbscan])
-def test_pairs_told_apart_never_share_a_cluster(method, families):  # noqa: ANN001 - a function of either kind
+def test_pairs_told_apart_never_share_a_cluster(method, families):
     vectors, truth = families
     pairs = np.array([np.flatnonzero(truth == c)[:2] for c in range(30) if (truth == c).sum() > 3])
     labels = method(vectors, 0.4, apart=pairs)
@@ -42,7 +42,7 @@ def test_pairs_told_apart_never_share_a_cluster(method, families):  # noqa: ANN0
 
 
 @pytest.mark.parametrize("method", [dbscan, hdbscan])
-def test_few_rows(method, points):  # noqa: ANN001 - a function of either kind
+def test_few_rows(method, points):
     assert method(points[:0], 0.5).tolist() == []
     assert method(points[:1], 0.5).tolist() == [0]
     assert dbscan(points[:4], 1.0).tolist() == [0, 1, 2, 3]

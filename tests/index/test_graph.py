@@ -65,7 +65,7 @@ def test_whispers_parts_two_dense_families_joined_by_one_edge():
 
 
 @pytest.mark.parametrize("method", [connected, whispers])
-def test_pairs_told_apart_never_share_a_cluster(method, families):  # noqa: ANN001 - a function of either kind
+def test_pairs_told_apart_never_share_a_cluster(method, families):
     vectors, truth = families
     random = np.random.default_rng(0)
     pairs = np.array([np.flatnonzero(truth == c)[:2] for c in range(30) if (truth == c).sum() > 1])
@@ -77,7 +77,7 @@ def test_pairs_told_apart_never_share_a_cluster(method, families):  # noqa: ANN0
 
 
 @pytest.mark.parametrize("method", [connected, whispers])
-def test_no_rows_and_no_edges(method, points):  # noqa: ANN001 - a function of either kind
+def test_no_rows_and_no_edges(method, points):
     assert method(points[:0], 0.5).tolist() == []
     assert method(points[:4], 1.0).tolist() == [0, 1, 2, 3]
     with pytest.raises(WrongNumber, match="k must be at least 1"):
