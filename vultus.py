@@ -111,7 +111,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> int:
     try:
-        result = cli.main(arguments, prog_name="vultus", standalone_mode=False)
+        plain = False if os.environ.get("NO_COLOR") else None  # None: colour on terminals only
+        result = cli.main(arguments, prog_name="vultus", standalone_mode=False, color=plain)
     except click.UsageError as error:
         error.show()
         return USAGE

@@ -47,7 +47,8 @@ def main() -> None:
 
 def read_pairs(path: Path, photos: Vectors) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """A pair list in LFW's form as rows of a set of photos: int64 (C, 2), bool (C,)."""
-    row = {(str(n), int(i)): r for r, (n, i) in enumerate(zip(photos.names, photos.numbers))}
+    keys = zip(photos.names.tolist(), photos.numbers.tolist(), strict=True)
+    row = {key: r for r, key in enumerate(keys)}
     pairs, same = [], []
     for line in path.read_text(encoding="utf-8").splitlines():
         parts = re.split(r"\s+", line.strip())

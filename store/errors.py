@@ -173,4 +173,16 @@ class DatabaseUnusable(StoreError):
     def __init__(self, where: str, reason: str) -> None:
         self.where = where
         self.reason = reason
-        super().__init__(f"The database {where} cannot be used: {reason}.")
+        super().__init__(f"The database {where} cannot be used: {reason}; {_next_step(reason)}.")
+
+
+def _next_step(reason: str) -> str:
+    if "malformed" in reason or "not a database" in reason:
+        return "restore it from a backup, or name another with --database"
+    if "locked" in reason or "is reading it" in reason:
+        return "wait until the other program is done, then run this again"
+    if "disk is full" in reason:
+        return "make room, then run this again"
+    if "driver is not installed" in reason:
+        return "install the driver, or name another database with --database"
+    return "check its path and permissions, or name another with --database"

@@ -253,9 +253,20 @@ def compare(
     leave(EXIT[found.decision.match])
 
 
+def _doubt(parts: Parts) -> None:
+    """Say that a curve of faces tells nothing of pictures of things."""
+    if parts.places.detector == "whole" and parts.calibration_id is None:
+        click.echo(
+            f"The error rates are those of faces ({parts.calibration.source}), not of whole "
+            "pictures: calibrate on your own with: vultus calibrate FOLDER --detector whole.",
+            err=True,
+        )
+
+
 def _print_decision(
     decision: Decision, values: dict[str, Any], parts: Parts, begun: float, form: str
 ) -> None:
+    _doubt(parts)
     if form == "json":
         about = {"device": device_of(parts), "time_ms": _since(begun)}
         click.echo(as_json(values | about))
@@ -344,6 +355,7 @@ def identify(
         ):
             found.append(photo)
             _print_photo(photo, form)
+        _doubt(parts)
         if form == "json":
             about = {"model": parts.card.space, "device": device_of(parts)}
             results = [photo.to_dict() for photo in found]

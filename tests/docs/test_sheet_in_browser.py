@@ -38,8 +38,8 @@ def browser(chromium: str) -> Iterator[object]:
         pytest.skip("no chromedriver is installed")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-sync",
-                 "disable-background-networking", "disable-component-update", "disable-quic"):  # fmt: skip
+    quiet = "disable-background-networking disable-component-update disable-sync disable-quic"
+    for flag in f"headless=new no-sandbox disable-gpu no-first-run {quiet}".split():
         options.add_argument(f"--{flag}")
     service = webdriver.ChromeService(executable_path=driver)
     with webdriver.Chrome(options=options, service=service) as opened:

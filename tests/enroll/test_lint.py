@@ -1,0 +1,115 @@
+"""Lookalikes: a face that resembles somebody else more than two strangers ever do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from embedder.embed import Embedder
+from enroll.lint import Conflict, Lint
+from verify.calibration import calibration_for
+from verify.errors import NoCalibration
+from verify.opening import Parts
+
+
+@pytest.fixture(scope="session")
+def vectors(embedder: Embedder, people: dict[str, list[Path]]) -> list[NDArray[np.float32]]:
+    """The third to sixth picture of the first four people, float32 (4, D) each."""
+    return [
+        np.concatenate([found.vectors for found in embedder.embed(people[name][2:6], "largest")])
+        for name in list(people)[:4]
+    ]
+
+
+@pytest.fixture
+def names(people: dict[str, list[Path]]) -> list[str]:
+    return list(people)[:4]
+
+
+def test_the_limit_is_what_no_strangers_reached(enrolled: Callable):
+    parts = enrolled.parts
+    assert Lint.of(parts).limit == calibration_for(parts.card.space).beyond_strangers
+
+
+def test_an_enrolled_person_under_another_name_is_found(
+    enrolled: Callable, vectors: list[NDArray[np.float32]], names: list[str]
+):
+    lint = Lint.of(enrolled.parts)
+    conflict = lint.check(vectors[0][0], "Somebody Else")
+    assert conflict is not None
+    assert conflict.other == names[0]
+    assert conflict.own is None
+    assert conflict.similarity >= lint.limit
+    assert names[0] in str(conflict)
+
+
+def test_an_enrolled_name_that_is_further_is_told_with_its_own_similarity(
+    enrolled: Callable, vectors: list[NDArray[np.float32]], names: list[str]
+):
+    conflict = Lint.of(enrolled.parts).check(vectors[0][0], names[1])
+    assert conflict is not None
+    assert conflict.other == names[0]
+    assert conflict.own is not None
+    assert conflict.own < conflict.similarity
+    assert "like its own name" in str(conflict)
+
+
+def test_the_own_name_closer_is_no_conflict(
+    enrolled: Callable, vectors: list[NDArray[np.float32]], names: list[str]
+):
+    lint = Lint.of(enrolled.parts)
+    assert [lint.check(rows[0], name) for rows, name in zip(vectors, names, strict=True)] == [
+        None
+    ] * 4
+
+
+def test_of_two_close_names_the_own_one_wins(
+    enrolled: Callable, vectors: list[NDArray[np.float32]]
+):
+    lint = Lint.of(enrolled.parts)
+    twin = vectors[0][1]
+    lint.remember(twin, "Twin")
+    assert lint.check(twin, "Twin") is None
+
+
+def test_strangers_do_not_conflict(
+    enrolled: Callable, embedder: Embedder, strangers: dict[str, list[Path]]
+):
+    lint = Lint.of(enrolled.parts)
+    for name, pictures in strangers.items():
+        (found,) = embedder.embed(pictures[:1])
+        assert lint.check(found.vectors[0], name) is None
+
+
+def test_within_a_batch_faces_are_remembered_until_the_commit(
+    shelf: Callable, vectors: list[NDArray[np.float32]]
+):
+    lint = Lint.of(shelf.parts)
+    assert lint.check(vectors[0][0], "Ann") is None
+    lint.remember(vectors[0][0], "Ann")
+    conflict = lint.check(vectors[0][1], "Bob")
+    assert conflict == Conflict("Ann", pytest.approx(vectors[0][0] @ vectors[0][1]), None)
+    lint.committed()
+    assert lint.check(vectors[0][1], "Bob") is None
+
+
+def test_a_face_that_was_only_checked_is_nobodys(
+    shelf: Callable, vectors: list[NDArray[np.float32]]
+):
+    lint = Lint.of(shelf.parts)
+    assert lint.check(vectors[0][0], "Ann") is None
+    assert lint.check(vectors[0][1], "Bob") is None
+
+
+def test_without_a_calibration_nothing_is_found(
+    enrolled: Callable, vectors: list[NDArray[np.float32]], monkeypatch: pytest.MonkeyPatch
+):
+    def none(_parts: Parts) -> None:
+        raise NoCalibration("toy")
+
+    monkeypatch.setattr(Parts, "calibration", property(none))
+    lint = Lint.of(enrolled.parts)
+    assert lint.limit is None
+    assert lint.check(vectors[0][0], "Somebody Else") is None
