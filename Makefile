@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := $(shell find vultus.py embedder index store enroll verify migrations -type f -not -name '*.pyc')
+SOURCES := $(shell find vultus.py embedder index store enroll verify migrations -name '*.py' -o -name '*.json' -o -name '*.html')
 
 .PHONY: demo test check bench docs release clean
 
