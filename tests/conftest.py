@@ -45,6 +45,14 @@ def chromium() -> str:
     return found
 
 
+@pytest.fixture(scope="session")
+def chromedriver(chromium: str) -> str:
+    """The path of the driver of that browser."""
+    found = shutil.which("chromedriver") or ""
+    need("chromium", found, f"no chromedriver is installed beside {chromium}")
+    return found
+
+
 def _programs() -> Path | None:
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     on_path = shutil.which("initdb")

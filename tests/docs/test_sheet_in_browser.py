@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
 
 from enroll.gallery import open_gallery
 
-webdriver = pytest.importorskip("selenium.webdriver")
 
 LOADED = """
 const done = arguments[arguments.length - 1];
@@ -32,16 +31,13 @@ def sheet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[object]:
-    driver = shutil.which("chromedriver")
-    if driver is None:
-        pytest.skip("no chromedriver is installed")
+def browser(chromium: str, chromedriver: str) -> Iterator[object]:
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     quiet = "disable-background-networking disable-component-update disable-sync disable-quic"
     for flag in f"headless=new no-sandbox disable-gpu no-first-run {quiet}".split():
         options.add_argument(f"--{flag}")
-    service = webdriver.ChromeService(executable_path=driver)
+    service = webdriver.ChromeService(executable_path=chromedriver)
     with webdriver.Chrome(options=options, service=service) as opened:
         opened.set_script_timeout(60)
         yield opened
