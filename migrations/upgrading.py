@@ -4,15 +4,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
 from store.errors import DatabaseUnusable, SchemaAhead
 from store.schema import REVISION
 from store.session import Store, revision_of
+
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 
 class Status(StrEnum):
@@ -24,8 +27,10 @@ class Status(StrEnum):
     AHEAD = "ahead"
 
 
-def script_config() -> Config:
+def script_config() -> "Config":
     """Alembic's configuration: this package is the script folder, wherever it is installed."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "migrations:")
     config.set_main_option("path_separator", "os")
@@ -112,6 +117,8 @@ def _require_no_tables(store: Store, connection: Connection) -> None:
 
 
 def _run(connection: Connection) -> None:
+    from alembic import command  # only an upgrade pays for Alembic, not every command
+
     config = script_config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -57,7 +57,7 @@ class UnknownPerson(StoreError):
         hint = (
             f"did you mean {' or '.join(repr(name) for name in self.close)}?"
             if self.close
-            else "`vultus people` lists everyone."
+            else "`vultus people list` lists everyone."
         )
         super().__init__(f"Nobody called {who!r} is enrolled; {hint}")
 

@@ -67,9 +67,7 @@ _SHARED = (
     click.option(
         "--model",
         metavar="NAME",
-        envvar="VULTUS_MODEL",
-        show_envvar=True,
-        help="Encoder; default: the one the gallery was made with, else sface.",
+        help="Encoder; default: what the gallery was made with, else VULTUS_MODEL, else sface.",
     ),
     click.option(
         "--detector",

@@ -34,7 +34,7 @@ def test_at_most_three_names_are_offered():
 
 
 def test_nobody_is_close():
-    assert "`vultus people` lists everyone" in str(UnknownPerson("Zoe", ["Ada"]))
+    assert "`vultus people list` lists everyone" in str(UnknownPerson("Zoe", ["Ada"]))
 
 
 def test_ambiguity_names_everyone():
