@@ -14,6 +14,7 @@ Letters: N faces, D dimensions.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -31,14 +32,17 @@ from enroll.batches import batches
 from enroll.folder import find_photos
 from enroll.intake import Looked, Ticket, look_ahead
 from enroll.person import add_face, person_of, same_face
+from enroll.sheet import require_place
 from index.kmeans import kmeans
 from index.linkage import sized_link
 from store.clusters import clusters_of, find_cluster, name_cluster, save_run
+from store.errors import UnknownCluster
 from store.gallery import pin_space, require_space
 from store.photos import photo_records, record_photo
 from store.sync import refresh, save
 from store.templates import LibraryFaces, faces_of_photos
 from verify.calibration import Calibration
+from verify.errors import UnsupportedRate
 from verify.opening import Parts
 
 CUT_RATE = 5e-5
@@ -152,26 +156,30 @@ def cluster_library(
 
     Raises:
         FolderUnusable, NothingToEnroll: no photos.
+        OutputUnusable: `out` holds something that the sheet would replace.
         NoCalibration, UnsupportedRate: the default method has no cut.
         SpaceMismatch: the gallery is pinned to another encoder.
         VectorIndexError: k is less than 1 or more than there are faces.
     """
     rules = rules or ClusterRules()
+    if out is not None:
+        require_place(out)
     paths, _ = find_photos(library)
     cuts = None if rules.k is not None else cuts_of(parts.calibration)
-    digests, unsorted = [], []
+    files: dict[str, str] = {}  # digest → where the photo lies now
+    unsorted = []
     done = 0
     for batch in _read_library(parts, paths, rules):
         for looked, reason in batch:
             if reason is not None:
                 unsorted.append(Unsorted(looked.source, reason))
             if looked.digest is not None:
-                digests.append(looked.digest)
+                files.setdefault(looked.digest, looked.source)
         done += len(batch)
         if progress is not None:
             progress(done, len(paths))
     with parts.store.read() as session:
-        faces = faces_of_photos(session, list(dict.fromkeys(digests)), parts.card.space)
+        faces = faces_of_photos(session, list(files), parts.card.space)
     labels, method = _partition(faces, rules, cuts)
     clusters = _ordered(faces, labels)
     where = {"library": str(library), "out": None if out is None else str(out.resolve())}
@@ -181,7 +189,7 @@ def cluster_library(
             parameters=where | {"k": rules.k, "seed": rules.seed, "faces": rules.faces},
             clusters={number: faces.ids[rows].tolist() for number, rows in clusters.items()},
         )  # fmt: skip
-        told = _tell(session, faces, clusters)
+        told = _tell(session, faces, clusters, files)
     return Clustering(run.id, method, len(paths), told, tuple(unsorted))
 
 
@@ -189,9 +197,15 @@ def cuts_of(calibration: Calibration) -> tuple[float, float]:
     """The cut of the default method, and the similarity of the median pair of strangers.
 
     Raises:
-        UnsupportedRate: never for a calibration of more than six people.
+        UnsupportedRate: the calibration shows too few people; never for more than six.
     """
     rate = max(CUT_RATE, calibration.smallest_fmr * (1 + 1e-9))
+    if rate >= _STRANGERS_RATE:
+        raise UnsupportedRate(
+            f"The calibration on {calibration.source} shows too few people "
+            f"({calibration.people}) to cluster by: calibrate on more people with vultus "
+            "calibrate PEOPLE, or give the number of clusters."
+        )
     return calibration.threshold(rate), calibration.threshold(_STRANGERS_RATE)
 
 
@@ -248,19 +262,23 @@ def _ordered(faces: LibraryFaces, labels: NDArray[np.int64]) -> dict[int, NDArra
 
 
 def _tell(
-    session: Session, faces: LibraryFaces, clusters: dict[int, NDArray[np.int64]]
+    session: Session,
+    faces: LibraryFaces,
+    clusters: dict[int, NDArray[np.int64]],
+    files: dict[str, str],
 ) -> tuple[Cluster, ...]:
     from store.photos import origins
     from store.templates import owners
 
-    files = origins(session, faces.ids.tolist())
+    photos = origins(session, faces.ids.tolist())
     named = owners(session, faces.ids[faces.person_ids >= 0].tolist())
     told = []
     for number, rows in clusters.items():
         ids = faces.ids[rows].tolist()
-        names = [named[i].name for i in ids if i in named]
-        name = max(set(names), key=names.count) if names else None
-        told.append(Cluster(number, tuple(ids), tuple(files[i].source for i in ids), name))
+        names = Counter(named[i].name for i in ids if i in named)
+        name = min(names, key=lambda n: (-names[n], n)) if names else None
+        where = tuple(files[photos[i].digest] for i in ids)
+        told.append(Cluster(number, tuple(ids), where, name))
     return tuple(told)
 
 
@@ -318,7 +336,7 @@ def _store(
         reason: why none is usable, or None.
     """
     if looked.digest is None:
-        return "not_an_image"
+        return "not_an_image" if looked.error is None else looked.error.reason
     if looked.known:
         return photo_records(session, [looked.digest])[looked.digest].reason
     why = looked.error.reason if looked.error is not None else reason
@@ -343,7 +361,7 @@ class Named:
     Attributes:
         number: the cluster.
         person: the name.
-        faces: how many faces the person gained.
+        faces: how many faces the cluster has.
         added: whether the person is new.
     """
 
@@ -372,7 +390,7 @@ def name_person(parts: Parts, number: int, name: str, site: str = "") -> Named:
         site: where a new person belongs.
 
     Raises:
-        UnknownCluster: no such cluster in the last run.
+        UnknownCluster: no such cluster in the last run, or its faces were forgotten.
         InvalidName: the name cannot be stored.
     """
     from store.people import list_people
@@ -383,6 +401,8 @@ def name_person(parts: Parts, number: int, name: str, site: str = "") -> Named:
         before = {person.uid for person in list_people(session)}
         person = person_of(session, name, site)
         faces = name_cluster(session, cluster, person)
+        if faces == 0:
+            raise UnknownCluster(number)
         named = Named(number, person.name, faces, person.uid not in before)
     refresh(index)
     save(index)

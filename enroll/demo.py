@@ -14,6 +14,7 @@ from pathlib import Path
 from enroll.errors import DemoFailed, OutputUnusable, PicturesMissing
 from enroll.gallery import Gallery, open_gallery
 
+_MARK = ".vultus-demo"  # in a folder that a demo made, and may therefore empty
 _ENROLLED = 4  # pictures of each person that are enrolled; the rest are captures
 
 
@@ -33,7 +34,7 @@ def run(out: Path) -> Iterator[str]:
     """Walk the way and tell each step as lines; the answers are checked.
 
     Args:
-        out: folder for the gallery and the contact sheet, made or emptied of an earlier demo.
+        out: folder for the gallery and the contact sheet, new, empty, or of an earlier demo.
 
     Raises:
         DemoFailed: an answer was not the expected one.
@@ -56,15 +57,19 @@ def run(out: Path) -> Iterator[str]:
 
 
 def _prepare(out: Path) -> None:
-    known = {"photos", "sheet"}
+    known = {_MARK, "photos", "sheet"}
     try:
         out.mkdir(parents=True, exist_ok=True)
         inside = {path.name for path in out.iterdir()}
         foreign = {name for name in inside - known if not name.startswith("gallery.")}
-        if foreign:
-            raise OutputUnusable(f"{out} holds other files ({min(foreign)}): choose another.")
-        for path in list(out.iterdir()):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if inside and (foreign or _MARK not in inside):
+            raise OutputUnusable(
+                f"{out} holds other files ({min(foreign or inside)}): choose another."
+            )
+        (out / _MARK).touch()
+        for name in sorted(inside - {_MARK}):
+            path = out / name
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     except OSError as error:
         raise OutputUnusable(f"{out} cannot be used ({error.strerror}): choose another.") from error
 

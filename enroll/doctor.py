@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
+from embedder.encoder import default_model
 from embedder.errors import EmbedderError
 from embedder.weights import KNOWN, WeightsFile, where
 from index.errors import VectorIndexError
@@ -23,7 +26,7 @@ SHARED = ("cv2", "faiss", "onnxruntime")
 PACKAGES = ("numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "onnxruntime-gpu",
             "openvino", "faiss-cpu", "faiss-gpu", "scikit-learn", "sqlalchemy", "pillow",
             "pillow-heif", "torch")  # fmt: skip
-_EXPECTED = (EmbedderError, VectorIndexError, StoreError, VerifyError, OSError)
+_EXPECTED = (EmbedderError, VectorIndexError, StoreError, VerifyError, OSError, ImportError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +56,19 @@ def examine(places: Places) -> list[Finding]:
     Args:
         places: the gallery to look at.
     """
-    found = [_versions(), _engine(places)]
+    found = [_versions(), _guarded("search engine", lambda: _engine(places))]
     found += [_weights(file) for file in KNOWN]
+    database = _guarded("database", lambda: _database(places))
+    ready = database.state == "ok"
+    if not ready and places.model is None:  # asking a database for its model would create it
+        places = replace(places, model=default_model())
     with Parts(places) as parts:
-        for what, check in (
-            ("encoder", lambda: _encoder(parts)),
-            ("database", lambda: _database(places)),
-            ("gallery", lambda: _gallery(parts, places)),
-            ("index", lambda: _index(parts, places)),
-            ("calibration", lambda: _calibration(parts, places)),
-        ):
-            found.append(_guarded(what, check))
+        found += [_guarded("encoder", lambda: _encoder(parts)), database]
+        found += [
+            _guarded("gallery", lambda: _gallery(parts, ready)),
+            _guarded("index", lambda: _index(parts, ready)),
+            _guarded("calibration", lambda: _calibration(parts, ready)),
+        ]
     return [*found, *_owners()]
 
 
@@ -86,10 +91,7 @@ def _versions() -> Finding:
 
 
 def _engine(places: Places) -> Finding:
-    try:
-        choice = choose_engine(places.index or "")
-    except VectorIndexError as error:
-        return Finding("search engine", "bad", str(error))
+    choice = choose_engine(_index_url(places) or "")
     if choice.engine != "faiss":
         advice = 'for larger galleries: pip install "vultus[cpu]"'
         return Finding("search engine", "note", f"{choice.engine}: {choice.reason}", advice)
@@ -125,9 +127,6 @@ def _encoder(parts: Parts) -> Finding:
 
 
 def _database(places: Places) -> Finding:
-    import os
-    from pathlib import Path
-
     from migrations import check
     from migrations.upgrading import Status
     from store.places import default_url, parse_url
@@ -145,10 +144,10 @@ def _database(places: Places) -> Finding:
     return Finding("database", state, f"{shown}, schema {status.value}", "run: vultus db upgrade")
 
 
-def _gallery(parts: Parts, places: Places) -> Finding:
+def _gallery(parts: Parts, ready: bool) -> Finding:
     from store.gallery import gallery_status
 
-    if _database(places).state != "ok":
+    if not ready:
         return Finding("gallery", "note", "none yet")
     with parts.store.read() as session:
         s = gallery_status(session)
@@ -161,29 +160,45 @@ def _gallery(parts: Parts, places: Places) -> Finding:
     )
 
 
-def _index(parts: Parts, places: Places) -> Finding:
-    from store.gallery import gallery_status
+def _index_url(places: Places) -> str | None:
+    return os.environ.get("VULTUS_INDEX") if places.index is None else places.index
 
-    if _database(places).state != "ok":
+
+def _index(parts: Parts, ready: bool) -> Finding:
+    """Look at the file itself: opening the index as the commands do would mend it."""
+    from index.opening import open_with_marks
+    from store.changes import Position, holds_position
+    from store.gallery import gallery_status, require_space
+    from store.synced import default_index_url
+
+    if not ready:
         return Finding("index", "note", "none yet")
-    index = parts.index
+    card = parts.card
+    given = _index_url(parts.places)
+    url = default_index_url(parts.store, card.space) if given is None else given
+    opened = open_with_marks(url, card.dim)
     with parts.store.read() as session:
+        require_space(session, card.space)
         s = gallery_status(session)
+        rev, tag = opened.marks.get("rev", ""), opened.marks.get("tag", "")
+        here = (opened.marks.get("gallery"), opened.marks.get("space")) == (s.uid, card.space)
+        follows = here and rev.isdecimal() and holds_position(session, Position(int(rev), tag))
     named = s.templates - s.unnamed
-    found = f"{len(index)} vectors, the database names {named}, rev {index.position.rev} of {s.rev}"
-    if len(index) != named or index.position.rev != s.rev:
-        advice = f"delete {index.path}: it is rebuilt from the database"
-        return Finding("index", "bad", found, advice)
+    if opened.path is None or not opened.path.exists():
+        return Finding("index", "note", f"no file yet, the database names {named}: made when used")
+    found = f"{len(opened.index)} vectors, the database names {named}, rev {rev} of {s.rev}"
+    if follows and int(rev) < s.rev:
+        return Finding("index", "note", f"behind: {found}", "nothing: it follows when it is used")
+    if not follows or len(opened.index) != named:
+        advice = f"delete {opened.path}: it is rebuilt from the database"
+        return Finding("index", "bad", found if here else f"of another gallery: {found}", advice)
     return Finding("index", "ok", f"in step: {found}")
 
 
-def _calibration(parts: Parts, places: Places) -> Finding:
+def _calibration(parts: Parts, ready: bool) -> Finding:
     from verify.calibration import calibration_for
 
-    if _database(places).state == "ok":
-        calibration = parts.calibration
-    else:
-        calibration = calibration_for(parts.card.space)
+    calibration = parts.calibration if ready else calibration_for(parts.card.space)
     return Finding(
         "calibration", "ok",
         f"{calibration.source}: {calibration.people} people, rates from "

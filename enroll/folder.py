@@ -7,6 +7,7 @@ Two layouts are known, and a folder may mix them: `people/Name/*.jpg`, a folder 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from pathlib import Path
 from embedder.photo import Source, is_photo_name, printable
 from enroll.errors import FolderUnusable, NothingToEnroll
 from store.names import clean_name
+
+SHEET_FILES = frozenset({"clusters.json", "index.html"})
+SHEET_FOLDERS = ("faces", "people")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def read_people(root: Path, name: str | None = None) -> PeopleFolder:
         InvalidName: the given name cannot be stored.
     """
     name = None if name is None else clean_name(name)
-    if root.is_file():
+    if stat.S_ISREG(_mode(root)):
         own = NamedPhoto(root, _name_of(root, root.parent) if name is None else name)
         return PeopleFolder(root.parent, (own,), "one photo", 0)
     paths, ignored = find_photos(root)
@@ -80,16 +84,16 @@ def read_people(root: Path, name: str | None = None) -> PeopleFolder:
 def find_photos(root: Path) -> tuple[list[Path], int]:
     """All photos under a folder, sorted by path, and how many other files there are.
 
-    Hidden files and folders are passed over; links to folders are not followed, so a loop of
-    links ends.
+    Hidden files and folders are passed over, and the thumbnails and links of a contact sheet;
+    links to folders are not followed, so a loop of links ends.
 
     Raises:
         FolderUnusable: it does not exist or cannot be read.
         NothingToEnroll: no photo in it.
     """
     label = printable(root)
-    if not root.is_dir():
-        raise FolderUnusable(f"{label} does not exist: give a folder of photos, or one photo.")
+    if not stat.S_ISDIR(_mode(root)):
+        raise FolderUnusable(f"{label} is no folder: give a folder of photos, or one photo.")
     if not os.access(root, os.R_OK | os.X_OK):
         raise FolderUnusable(f"{label} may not be read: check its permissions.")
     files = list(_walk(root))
@@ -102,9 +106,21 @@ def find_photos(root: Path) -> tuple[list[Path], int]:
     return photos, len(files) - len(photos)
 
 
+def _mode(root: Path) -> int:
+    """What a path is, as `stat` tells it."""
+    try:
+        return root.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        why = "does not exist"
+    except (OSError, ValueError) as error:
+        why = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    raise FolderUnusable(f"{printable(root)} {why}: give a folder of photos, or one photo.")
+
+
 def _walk(root: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        ours = SHEET_FOLDERS if set(files) >= SHEET_FILES else ()
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in ours)
         yield from (Path(folder) / name for name in files if not name.startswith("."))
 
 

@@ -60,7 +60,7 @@ class Lint:
             return cls(parts, None)
 
     def check(self, vector: NDArray[np.float32], name: str) -> Conflict | None:
-        """Look for somebody else whom a face resembles too much, then remember the face.
+        """Look for somebody else whom a face resembles too much.
 
         Args:
             vector: float32 (D,), unit length.
@@ -75,9 +75,18 @@ class Lint:
         other, similarity = max(best.items(), key=lambda item: item[1], default=("", -1.0))
         if similarity >= self.limit and (own is None or own < similarity):
             return Conflict(other, similarity, own)
-        self._names.append(name)
-        self._vectors.append(vector)
         return None
+
+    def remember(self, vector: NDArray[np.float32], name: str) -> None:
+        """Keep a face that is being enrolled, which the index does not hold yet.
+
+        Args:
+            vector: float32 (D,), unit length.
+            name: whose it is.
+        """
+        if self.limit is not None:
+            self._names.append(name)
+            self._vectors.append(vector)
 
     def committed(self) -> None:
         """Forget the faces remembered: the index holds them now."""

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from embedder.admission import admit
@@ -26,10 +27,10 @@ from enroll.folder import PeopleFolder
 from enroll.intake import Looked, Ticket, look_ahead
 from enroll.lint import Lint
 from store import schema
-from store.errors import InvalidName, UnknownPerson
+from store.errors import InvalidName
 from store.gallery import pin_space
-from store.names import clean_name
-from store.people import add_person, find_person
+from store.names import clean_name, clean_site
+from store.people import add_person
 from store.photos import PhotoRecord, photo_records, record_face, record_photo
 from store.sync import refresh, save
 from store.templates import LibraryFaces, add_template, assign_person, faces_of_photos
@@ -102,7 +103,6 @@ class _Admitted:
     """A photo that may be enrolled, with the vectors of its faces, float32 (N, D)."""
 
     looked: Looked
-    name: str
     faces: tuple[FoundFace, ...]
     vectors: NDArray[np.float32]
 
@@ -144,6 +144,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.lint = Lint.of(self.parts)
         self.space = self.parts.card.space
+        self.unclaimed: dict[str, list[str]] = {}  # name → rejected photos of nobody known yet
         if not self.rules.dry_run:
             with self.parts.store.begin() as session:
                 pin_space(session, self.space)
@@ -180,19 +181,19 @@ class _Run:
         return outcomes
 
     def _encode(self, batch: list[tuple[Looked, str]]) -> dict[str, _Admitted]:
-        """Encode the faces of a batch together; the admitted photos by their path."""
+        """Encode the faces of a batch together; the admitted photos by their digest."""
         chosen = []
-        for looked, name in batch:
+        for looked, _ in batch:
             if looked.error is None and not looked.known:
                 admission = admit(looked.faces, self.rules.on_multiple, self.rules.gate)
                 if admission.reason is None:
-                    chosen.append((looked, name, admission.faces))
-        flat = [face for _, _, faces in chosen for face in faces]
+                    chosen.append((looked, admission.faces))
+        flat = [face for _, faces in chosen for face in faces]
         vectors = self.parts.embedder.encode(flat).vectors
         found, start = {}, 0
-        for looked, name, faces in chosen:
+        for looked, faces in chosen:
             own = vectors[start : start + len(faces)]
-            found[looked.source] = _Admitted(looked, name, faces, own)
+            found[looked.digest or ""] = _Admitted(looked, faces, own)
             start += len(faces)
         return found
 
@@ -201,23 +202,35 @@ class _Run:
     ) -> Outcome:
         """Decide what becomes of one photo and, unless this is a dry run, store it."""
         if looked.digest is None:
-            return _rejected(looked, name, "not_an_image", str(looked.error))
+            why = "not_an_image" if looked.error is None else looked.error.reason
+            return _rejected(looked, name, why, str(looked.error))
         try:
             name = clean_name(name)
         except InvalidName as error:
             return _rejected(looked, name, "invalid_name", str(error))
         record = photo_records(session, [looked.digest]).get(looked.digest)
         if record is not None and self._settled(record):
-            return self._seen_before(looked, name, record)
-        photo = admitted.get(looked.source)
+            return self._seen_before(session, looked, name, record)
+        photo = admitted.get(looked.digest)
         reason, detail = self._objection(looked, name, photo)
         if reason is not None:
             self._store_rejection(session, looked, name, reason)
             return _rejected(looked, name, reason, detail)
         faces = () if photo is None else photo.faces
-        if photo is not None and not self.rules.dry_run:
-            _store(session, photo, self.space, name, self.rules, record)
+        if photo is not None:
+            self._enrol(session, photo, name, record)
         return Outcome(looked.source, name, "enrolled", None, detail, len(faces))
+
+    def _enrol(
+        self, session: Session, photo: _Admitted, name: str, record: PhotoRecord | None
+    ) -> None:
+        for vector in photo.vectors:
+            self.lint.remember(vector, name)
+        if self.rules.dry_run:
+            return
+        _store(session, photo, self.space, name, self.rules, record)
+        for digest in self.unclaimed.pop(name, ()):
+            self._claim(session, digest, name)
 
     def _objection(
         self, looked: Looked, name: str, photo: _Admitted | None
@@ -235,26 +248,40 @@ class _Run:
                 return None, f"warning: {conflict}"
         return None, ""
 
-    def _seen_before(self, looked: Looked, name: str, record: PhotoRecord) -> Outcome:
-        if name in record.people:
+    def _seen_before(
+        self, session: Session, looked: Looked, name: str, record: PhotoRecord
+    ) -> Outcome:
+        if name in record.people and _shows(session, record, name, self.rules.site):
             return Outcome(looked.source, name, "unchanged")
         if record.people:
-            others = ", ".join(record.people)
+            others = ", ".join(record.people) + (" elsewhere" if name in record.people else "")
             return _rejected(looked, name, CONFLICT, f"this file is enrolled as {others}")
+        if not self.rules.dry_run:
+            self._claim(session, looked.digest or "", name)
         seen = "rejected before; look again with --retry"
         return _rejected(looked, name, record.reason or "low_quality", seen)
 
     def _store_rejection(self, session: Session, looked: Looked, name: str, reason: str) -> None:
         if self.rules.dry_run or looked.digest is None:
             return
-        try:
-            claimed = find_person(session, name, self.rules.site)
-        except UnknownPerson:
-            claimed = None
         record_photo(
             session, looked.digest, looked.source, looked.size, looked.width, looked.height,
-            outcome="rejected", reason=reason, taken=looked.taken, claimed=claimed,
+            outcome="rejected", reason=reason, taken=looked.taken,
         )  # fmt: skip
+        self._claim(session, looked.digest, name)
+
+    def _claim(self, session: Session, digest: str, name: str) -> None:
+        """Keep whose a rejected photo was said to be; for somebody new, once they are enrolled."""
+        person = _known(session, name, self.rules.site)
+        if person is None:
+            self.unclaimed.setdefault(name, []).append(digest)
+            return
+        free = (
+            schema.Photo.digest == digest,
+            schema.Photo.outcome == "rejected",
+            schema.Photo.claimed_id.is_(None),
+        )
+        session.execute(update(schema.Photo).where(*free).values(claimed_id=person.id))
 
 
 def _rejected(looked: Looked, name: str, reason: str, detail: str) -> Outcome:
@@ -304,11 +331,27 @@ def person_of(
     session: Session, name: str, site: str = "", expires: datetime | None = None
 ) -> schema.Person:
     """The person of exactly that name in a site, added when they are new."""
-    try:
-        person = find_person(session, name, site)
-    except UnknownPerson:
-        return add_person(session, name, site, expires)
-    return person if person.name == name else add_person(session, name, site, expires)
+    person = _known(session, name, site)
+    return add_person(session, name, site, expires) if person is None else person
+
+
+def _known(session: Session, name: str, site: str) -> schema.Person | None:
+    """The person of exactly that name in a site; letter case counts."""
+    person, place = schema.Person, schema.Site
+    query = select(person).join(person.place)
+    return session.scalar(
+        query.where(person.name == clean_name(name), place.name == clean_site(site))
+    )
+
+
+def _shows(session: Session, record: PhotoRecord, name: str, site: str) -> bool:
+    """Whether a photo has a template of that person in that site."""
+    person = _known(session, name, site)
+    if person is None:
+        return False
+    query = select(schema.Template.id).join(schema.Face, schema.Face.id == schema.Template.face_id)
+    theirs = (schema.Face.photo_id == record.id, schema.Template.person_id == person.id)
+    return session.scalar(query.where(*theirs).limit(1)) is not None
 
 
 def add_face(

@@ -7,18 +7,21 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from importlib import resources
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embedder.weights import write_atomically
-from enroll.cluster import Clustering
 from enroll.errors import OutputUnusable
+from enroll.folder import SHEET_FILES, SHEET_FOLDERS
 from store.photos import crops
 from verify.opening import Parts
 
-PAGE = "index.html"
-THUMBNAILS = "faces"
-LINKS = "people"
+if TYPE_CHECKING:
+    from enroll.cluster import Clustering
+
+PAGE, CLUSTERS = "index.html", "clusters.json"
+THUMBNAILS, LINKS = SHEET_FOLDERS
 _CHUNK = 500
 
 
@@ -35,13 +38,15 @@ def write_sheet(parts: Parts, clustering: Clustering, out: Path, *, links: bool 
         The path of the page.
 
     Raises:
-        OutputUnusable: the folder cannot be written.
+        OutputUnusable: the folder cannot be written, or holds something else of those names.
     """
+    require_place(out)
     try:
-        _thumbnails(parts, clustering, out / THUMBNAILS)
+        out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(clustering.to_dict(), indent=1, ensure_ascii=False)
-        write_atomically(out / "clusters.json", text.encode())
+        write_atomically(out / CLUSTERS, text.encode())
         write_atomically(out / PAGE, _page(clustering).encode())
+        _thumbnails(parts, clustering, out / THUMBNAILS)
         if links:
             _links(clustering, out / LINKS)
     except OSError as error:
@@ -50,8 +55,31 @@ def write_sheet(parts: Parts, clustering: Clustering, out: Path, *, links: bool 
     return out / PAGE
 
 
+def require_place(out: Path) -> None:
+    """Make sure that a sheet may be written into a folder: nothing that is not ours is replaced.
+
+    Raises:
+        OutputUnusable: something there has a name that the sheet needs, and is no earlier sheet's.
+    """
+    if is_sheet(out):
+        return
+    for name in (PAGE, THUMBNAILS, LINKS):
+        if (out / name).exists():
+            raise OutputUnusable(
+                f"{out} holds another {name!r}, which a contact sheet would replace: choose "
+                "another --out."
+            )
+
+
+def is_sheet(folder: Path) -> bool:
+    """Whether a folder holds a contact sheet."""
+    return all((folder / name).is_file() for name in SHEET_FILES)
+
+
 def remove_thumbnails(out: Path, template_ids: list[int]) -> int:
     """Delete the thumbnails of templates from a sheet; how many there were."""
+    if not is_sheet(out):
+        return 0
     files = [out / THUMBNAILS / f"{template}.jpg" for template in template_ids]
     there = [file for file in files if file.is_file()]
     for file in there:
@@ -89,11 +117,14 @@ def _links(clustering: Clustering, folder: Path) -> None:
         place.mkdir(parents=True)
         for file in dict.fromkeys(cluster.files):
             target = Path(file).resolve()
-            link = place / target.name
-            if link.is_symlink():
-                link = place / f"{target.parent.name} {target.name}"
-            if not link.is_symlink():
-                link.symlink_to(target)
+            links = (place / f"{prefix}{target.name}" for prefix in _prefixes(target))
+            next(link for link in links if not link.is_symlink()).symlink_to(target)
+
+
+def _prefixes(target: Path) -> Iterator[str]:
+    """What goes before a photo's name where others of its cluster are named alike."""
+    yield from ("", f"{target.parent.name} ")
+    yield from (f"{target.parent.name} {number} " for number in count(2))
 
 
 def _chunks(ids: Iterable[int]) -> Iterator[list[int]]:

@@ -13,7 +13,6 @@ from store.errors import DatabaseUnusable, SchemaAhead
 from store.schema import REVISION
 from store.session import Store, revision_of
 
-
 if TYPE_CHECKING:
     from alembic.config import Config
 

@@ -23,9 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import CalibrationBroken, NoCalibration, UnsupportedRate
+from verify.probability import PRIOR, Probability, fit_logistic
 
 BINS = 2000  # of width 0.001
-FORMAT = "vultus-calibration-1"
+FORMAT = "vultus-calibration-2"
+_WITHOUT_PROBABILITY = "vultus-calibration-1"  # still read, and written back as it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Calibration:
             people).
         data_digest: hex sha256 over the digests and names of the photos it was fitted on.
         created: ISO date.
+        probability: the logistic curve to the probability of one person; None in calibrations
+            of format 1 and where the data has only one kind of comparison.
     """
 
     space: str
@@ -58,6 +62,7 @@ class Calibration:
     intervals: Mapping[float, tuple[float, float]]
     data_digest: str
     created: str
+    probability: Probability | None = None
 
     @property
     def smallest_fmr(self) -> float:
@@ -108,6 +113,24 @@ class Calibration:
             return None
         return float(self.mated[: _bin(similarity)].sum() / self.mated_people)
 
+    def probability_at(self, similarity: float, prior: float = PRIOR) -> float | None:
+        """Probability that photos of this similarity show one person.
+
+        Calibrations of format 1 hold no curve; theirs is fitted on their bins.
+
+        Args:
+            similarity: −1…1.
+            prior: the probability before the photos were compared.
+
+        Returns:
+            0…1, or None where the data has no mated comparison.
+        """
+        curve = self.probability
+        if curve is None:
+            fitted = fit_logistic(self.nonmated, self.mated)
+            curve = None if fitted is None else Probability(*fitted)
+        return None if curve is None else curve.at(similarity, prior)
+
     def _refusal(self, fmr: float, gallery_size: int, each: float) -> str:
         against = f" against {gallery_size} templates" if gallery_size > 1 else ""
         smallest = rounded_up(self.smallest_rate(gallery_size))
@@ -121,8 +144,9 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` reads them back."""
+        curve = self.probability
         return {
-            "format": FORMAT,
+            "format": _WITHOUT_PROBABILITY if curve is None else FORMAT,
             "space": self.space,
             "source": self.source,
             "created": self.created,
@@ -135,6 +159,7 @@ class Calibration:
             "intervals": {repr(rate): list(pair) for rate, pair in self.intervals.items()},
             "nonmated": _sparse(self.nonmated),
             "mated": _sparse(self.mated),
+            **({} if curve is None else {"probability": curve.to_dict()}),
         }
 
     @classmethod
@@ -145,8 +170,9 @@ class Calibration:
             CalibrationBroken: something is missing, of another format or does not add up.
         """
         try:
-            if values["format"] != FORMAT:
+            if values["format"] not in {FORMAT, _WITHOUT_PROBABILITY}:
                 raise CalibrationBroken(f"The calibration is not of the format {FORMAT}.")
+            curve = values["probability"] if values["format"] == FORMAT else None
             calibration = cls(
                 space=str(values["space"]),
                 source=str(values["source"]),
@@ -162,6 +188,7 @@ class Calibration:
                 },
                 data_digest=str(values["data_digest"]),
                 created=str(values["created"]),
+                probability=None if curve is None else Probability.from_dict(curve),
             )
         except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise CalibrationBroken(f"The calibration cannot be read ({error!r}).") from error

@@ -6,6 +6,7 @@ Letters: N photos, D dimensions, K people, C comparisons.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from verify.calibration import BINS, Calibration, histogram
 from verify.errors import NothingToMeasure
+from verify.probability import Probability, check_held_out, fit_logistic
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _BLOCK = 512
 _DRAWS = 1000
+_FOLDS = 5  # of people, for the check of the probabilities
 
 
 def fit(
@@ -48,14 +51,10 @@ def fit(
             f"{source} shows {len(counts)} people: a calibration needs two people at least, and "
             "several hundred to support small rates."
         )
-    mated, nonmated = np.zeros(BINS), np.zeros(BINS)
-    for similarities, first, second in comparisons(vectors, people):
-        same = first == second
-        pairs = counts[first] * counts[second]
-        own = counts[first] * (counts[first] - 1) / 2
-        nonmated += histogram(similarities[~same], 1.0 / pairs[~same])
-        mated += histogram(similarities[same], 1.0 / own[same])
     k = len(counts)
+    fold = np.random.default_rng(seed).permutation(k) % _FOLDS  # (K,)
+    by_folds, mated_by_fold = _histograms(vectors, people, fold)
+    nonmated, mated = by_folds.sum(axis=(0, 1)), mated_by_fold.sum(axis=0)
     draft = Calibration(
         space=space,
         source=source,
@@ -70,8 +69,42 @@ def fit(
         created=datetime.now(UTC).date().isoformat(),
     )
     intervals = _intervals(draft, vectors, people, seed)
-    values = draft.to_dict() | {"intervals": intervals}
-    return Calibration.from_dict(values)
+    curve = fit_logistic(nonmated, mated)
+    check = check_held_out(by_folds, mated_by_fold, k)
+    rounded = Calibration.from_dict(draft.to_dict() | {"intervals": intervals})
+    return replace(
+        rounded, probability=None if curve is None else Probability(*curve, reliability=check)
+    )
+
+
+def _histograms(
+    vectors: NDArray[np.float32], people: NDArray[np.int64], fold: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight a bin, kept apart by the folds of the people compared.
+
+    Args:
+        vectors: float32 (N, D), unit rows.
+        people: int64 (N,).
+        fold: int64 (K,), the fold of each person, 0…F−1.
+
+    Returns:
+        Non-mated float64 (F, F, B), whose sum is the pairs of people, and mated float64 (F, B),
+        whose sum is the people with two photos or more.
+    """
+    counts = np.bincount(people)
+    nonmated, mated = np.zeros((_FOLDS * _FOLDS, BINS)), np.zeros((_FOLDS, BINS))
+    for similarities, first, second in comparisons(vectors, people):
+        same = first == second
+        cell = fold[first] * _FOLDS + fold[second]
+        weight = 1.0 / (counts[first] * counts[second])
+        own = 2.0 / np.maximum(counts[first] * (counts[first] - 1), 1)
+        for place in np.unique(cell):
+            here = (cell == place) & ~same
+            nonmated[place] += histogram(similarities[here], weight[here])
+        for place in range(_FOLDS):
+            here = same & (fold[first] == place)
+            mated[place] += histogram(similarities[here], own[here])
+    return nonmated.reshape(_FOLDS, _FOLDS, BINS), mated
 
 
 def comparisons(

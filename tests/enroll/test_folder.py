@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -9,6 +10,7 @@ from embedder.photo import printable
 from enroll import folder as module
 from enroll.errors import FolderUnusable, NothingToEnroll
 from enroll.folder import find_photos, read_people
+from store.errors import InvalidName
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -61,13 +63,13 @@ def test_the_order_does_not_depend_on_the_file_system(
         def __init__(self, path: str) -> None:
             self.entries = sorted(listed(path), key=lambda entry: entry.name, reverse=True)
 
-        def __enter__(self) -> "Backwards":
+        def __enter__(self) -> Self:
             return self
 
         def __exit__(self, *error: object) -> None:
             return None
 
-        def __iter__(self) -> "Backwards":
+        def __iter__(self) -> Self:
             return self
 
         def __next__(self) -> os.DirEntry[str]:
@@ -97,7 +99,8 @@ def test_a_given_name_overrides_every_layout(tmp_path: Path):
 
 def test_an_empty_name_is_not_taken_for_no_name(tmp_path: Path):
     touch(tmp_path, "Ann/1.jpg")
-    assert pairs(tmp_path, "") == [("Ann/1.jpg", "")]
+    with pytest.raises(InvalidName, match="cannot be empty"):
+        read_people(tmp_path, " ")
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path):
@@ -143,8 +146,23 @@ def test_a_missing_folder_is_told(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["a" * 300, "nul\0.jpg"], ids=["too-long", "nul"])
 def test_a_path_that_cannot_exist_is_told(tmp_path: Path, name: str):
-    with pytest.raises(FolderUnusable, match="does not exist"):
+    with pytest.raises(FolderUnusable, match="cannot be read"):
         read_people(tmp_path / name)
+
+
+def test_a_pipe_is_no_folder(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FolderUnusable, match="is no folder"):
+        read_people(tmp_path / "pipe")
+
+
+def test_the_thumbnails_and_links_of_a_contact_sheet_are_no_photos(tmp_path: Path):
+    touch(tmp_path, "a/1.jpg", "sheet/clusters.json", "sheet/index.html", "sheet/faces/7.jpg")
+    touch(tmp_path, "sheet/people/0001/1.jpg", "sheet/mine.jpg", "faces/2.jpg", "people/3.jpg")
+    found, ignored = find_photos(tmp_path)
+    inside = [path.relative_to(tmp_path).as_posix() for path in found]
+    assert inside == ["a/1.jpg", "faces/2.jpg", "people/3.jpg", "sheet/mine.jpg"]
+    assert ignored == 2
 
 
 def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,17 +1,25 @@
 """Lookalikes: a face that resembles somebody else more than two strangers ever do."""
 
-from collections.abc import Callable
-from pathlib import Path
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from embedder.embed import Embedder
 from enroll.lint import Conflict, Lint
 from verify.calibration import calibration_for
 from verify.errors import NoCalibration
 from verify.opening import Parts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from embedder.embed import Embedder
+
+    from .conftest import Shelf
 
 
 @pytest.fixture(scope="session")
@@ -28,13 +36,13 @@ def names(people: dict[str, list[Path]]) -> list[str]:
     return list(people)[:4]
 
 
-def test_the_limit_is_what_no_strangers_reached(enrolled: Callable):
+def test_the_limit_is_what_no_strangers_reached(enrolled: Shelf):
     parts = enrolled.parts
     assert Lint.of(parts).limit == calibration_for(parts.card.space).beyond_strangers
 
 
 def test_an_enrolled_person_under_another_name_is_found(
-    enrolled: Callable, vectors: list[NDArray[np.float32]], names: list[str]
+    enrolled: Shelf, vectors: list[NDArray[np.float32]], names: list[str]
 ):
     lint = Lint.of(enrolled.parts)
     conflict = lint.check(vectors[0][0], "Somebody Else")
@@ -46,7 +54,7 @@ def test_an_enrolled_person_under_another_name_is_found(
 
 
 def test_an_enrolled_name_that_is_further_is_told_with_its_own_similarity(
-    enrolled: Callable, vectors: list[NDArray[np.float32]], names: list[str]
+    enrolled: Shelf, vectors: list[NDArray[np.float32]], names: list[str]
 ):
     conflict = Lint.of(enrolled.parts).check(vectors[0][0], names[1])
     assert conflict is not None
@@ -57,7 +65,7 @@ def test_an_enrolled_name_that_is_further_is_told_with_its_own_similarity(
 
 
 def test_the_own_name_closer_is_no_conflict(
-    enrolled: Callable, vectors: list[NDArray[np.float32]], names: list[str]
+    enrolled: Shelf, vectors: list[NDArray[np.float32]], names: list[str]
 ):
     lint = Lint.of(enrolled.parts)
     assert [lint.check(rows[0], name) for rows, name in zip(vectors, names, strict=True)] == [
@@ -65,9 +73,7 @@ def test_the_own_name_closer_is_no_conflict(
     ] * 4
 
 
-def test_of_two_close_names_the_own_one_wins(
-    enrolled: Callable, vectors: list[NDArray[np.float32]]
-):
+def test_of_two_close_names_the_own_one_wins(enrolled: Shelf, vectors: list[NDArray[np.float32]]):
     lint = Lint.of(enrolled.parts)
     twin = vectors[0][1]
     lint.remember(twin, "Twin")
@@ -75,7 +81,7 @@ def test_of_two_close_names_the_own_one_wins(
 
 
 def test_strangers_do_not_conflict(
-    enrolled: Callable, embedder: Embedder, strangers: dict[str, list[Path]]
+    enrolled: Shelf, embedder: Embedder, strangers: dict[str, list[Path]]
 ):
     lint = Lint.of(enrolled.parts)
     for name, pictures in strangers.items():
@@ -84,7 +90,7 @@ def test_strangers_do_not_conflict(
 
 
 def test_within_a_batch_faces_are_remembered_until_the_commit(
-    shelf: Callable, vectors: list[NDArray[np.float32]]
+    shelf: Shelf, vectors: list[NDArray[np.float32]]
 ):
     lint = Lint.of(shelf.parts)
     assert lint.check(vectors[0][0], "Ann") is None
@@ -95,16 +101,14 @@ def test_within_a_batch_faces_are_remembered_until_the_commit(
     assert lint.check(vectors[0][1], "Bob") is None
 
 
-def test_a_face_that_was_only_checked_is_nobodys(
-    shelf: Callable, vectors: list[NDArray[np.float32]]
-):
+def test_a_face_that_was_only_checked_is_nobodys(shelf: Shelf, vectors: list[NDArray[np.float32]]):
     lint = Lint.of(shelf.parts)
     assert lint.check(vectors[0][0], "Ann") is None
     assert lint.check(vectors[0][1], "Bob") is None
 
 
 def test_without_a_calibration_nothing_is_found(
-    enrolled: Callable, vectors: list[NDArray[np.float32]], monkeypatch: pytest.MonkeyPatch
+    enrolled: Shelf, vectors: list[NDArray[np.float32]], monkeypatch: pytest.MonkeyPatch
 ):
     def none(_parts: Parts) -> None:
         raise NoCalibration("toy")

@@ -256,7 +256,7 @@ class TestText:
     @pytest.mark.parametrize(
         "change",
         [
-            {"format": "vultus-calibration-2"},
+            {"format": "vultus-calibration-3"},
             {"person_pairs": 9999},
             {"person_pairs": 0},
             {"person_pairs": math.nan},
