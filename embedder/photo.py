@@ -258,7 +258,7 @@ def _enable_heif(encoded: Encoded) -> bool:
 
 def _guess(data: bytes) -> str:
     if not data:
-        return "the file is empty"
+        return "the file is empty, so save or copy it again"
     starts = {b"%PDF": "a PDF", b"PK\x03\x04": "a zip archive", b"<": "text or markup"}
     found = next((kind for magic, kind in starts.items() if data.startswith(magic)), None)
     if found:

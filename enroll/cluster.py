@@ -47,6 +47,7 @@ from verify.opening import Parts
 
 CUT_RATE = 5e-5
 _STRANGERS_RATE = 0.5
+_SMALL, _TRIES = 1_000_000, 10  # products a step up to which k-means can begin anew so often
 NO_FACE = "face_not_found"
 
 
@@ -232,7 +233,8 @@ def _partition(
 ) -> tuple[NDArray[np.int64], str]:
     """Labels, int64 (N,), and the method in words."""
     if rules.k is not None:
-        found = kmeans(faces.vectors, rules.k, seed=rules.seed)
+        tries = _TRIES if len(faces) * rules.k <= _SMALL else 3
+        found = kmeans(faces.vectors, rules.k, seed=rules.seed, tries=tries)
         return found.labels, f"k-means, k = {rules.k}"
     if cuts is None or len(faces) == 0:
         return np.zeros(len(faces), dtype=np.int64), "no faces"

@@ -88,26 +88,40 @@ class Gallery:
 
     def verify(
         self, person: str, source: Source, *, fmr: float = DEFAULT_FMR, site: str | None = None,
-        rules: CaptureRules | None = None,
+        rules: CaptureRules | None = None, unsure: float | None = None,
+        extrapolate: bool = False, explain: bool = False,
     ) -> Decision:  # fmt: skip
         """Is this the person? See `verify.person.verify_person` for arguments and errors."""
-        return verify_person(self.parts, person, source, fmr=fmr, site=site, rules=rules)
+        return verify_person(
+            self.parts, person, source, fmr=fmr, site=site, rules=rules, unsure=unsure,
+            extrapolate=extrapolate, explain=explain,
+        )  # fmt: skip
 
     def compare(
         self, first: Source, second: Source, *, fmr: float = DEFAULT_FMR,
-        rules: CaptureRules | None = None,
+        rules: CaptureRules | None = None, unsure: float | None = None, extrapolate: bool = False,
     ) -> Comparison:  # fmt: skip
         """Do two pictures show one person? Errors as `verify`."""
-        return compare_captures(self.parts, first, second, fmr=fmr, rules=rules)
+        return compare_captures(
+            self.parts, first, second, fmr=fmr, rules=rules, unsure=unsure, extrapolate=extrapolate
+        )
 
     def identify(
         self, sources: Source | Iterable[Source], *, fpir: float | None = None,
-        sites: list[str] | None = None, on_multiple: str = "all",
+        sites: list[str] | None = None, on_multiple: str = "all", unsure: float | None = None,
+        extrapolate: bool = False, explain: bool = False,
     ) -> list[IdentifiedPhoto]:  # fmt: skip
         """Who is in these pictures? See `verify.photos.identify_photos`."""
         return list(
             identify_photos(
-                self.parts, as_sources(sources), fpir=fpir, sites=sites, on_multiple=on_multiple
+                self.parts,
+                as_sources(sources),
+                fpir=fpir,
+                sites=sites,
+                on_multiple=on_multiple,
+                unsure=unsure,
+                extrapolate=extrapolate,
+                explain=explain,
             )
         )
 

@@ -100,9 +100,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Admitted:
-    """A photo that may be enrolled, with the vectors of its faces, float32 (N, D)."""
+    """The faces of a photo that may be enrolled, and their vectors, float32 (N, D)."""
 
-    looked: Looked
     faces: tuple[FoundFace, ...]
     vectors: NDArray[np.float32]
 
@@ -193,7 +192,7 @@ class _Run:
         found, start = {}, 0
         for looked, faces in chosen:
             own = vectors[start : start + len(faces)]
-            found[looked.digest or ""] = _Admitted(looked, faces, own)
+            found[looked.digest or ""] = _Admitted(faces, own)
             start += len(faces)
         return found
 
@@ -218,17 +217,22 @@ class _Run:
             return _rejected(looked, name, reason, detail)
         faces = () if photo is None else photo.faces
         if photo is not None:
-            self._enrol(session, photo, name, record)
+            self._enrol(session, looked, photo, name, record)
         return Outcome(looked.source, name, "enrolled", None, detail, len(faces))
 
     def _enrol(
-        self, session: Session, photo: _Admitted, name: str, record: PhotoRecord | None
+        self,
+        session: Session,
+        looked: Looked,
+        photo: _Admitted,
+        name: str,
+        record: PhotoRecord | None,
     ) -> None:
         for vector in photo.vectors:
             self.lint.remember(vector, name)
         if self.rules.dry_run:
             return
-        _store(session, photo, self.space, name, self.rules, record)
+        _store(session, looked, photo, self.space, name, self.rules, record)
         for digest in self.unclaimed.pop(name, ()):
             self._claim(session, digest, name)
 
@@ -290,6 +294,7 @@ def _rejected(looked: Looked, name: str, reason: str, detail: str) -> Outcome:
 
 def _store(
     session: Session,
+    looked: Looked,
     photo: _Admitted,
     space: str,
     name: str,
@@ -297,7 +302,6 @@ def _store(
     record: PhotoRecord | None,
 ) -> None:
     """Write a photo, its faces and templates, and the person if they are new."""
-    looked = photo.looked
     person = person_of(session, name, rules.site, rules.expires)
     in_library = record is not None and record.outcome == "library"
     row = record_photo(

@@ -50,8 +50,7 @@ def write_sheet(parts: Parts, clustering: Clustering, out: Path, *, links: bool 
         if links:
             _links(clustering, out / LINKS)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise OutputUnusable(f"{out} cannot be written ({why}): choose another --out.") from error
+        raise _unusable(out, error) from error
     return out / PAGE
 
 
@@ -61,14 +60,21 @@ def require_place(out: Path) -> None:
     Raises:
         OutputUnusable: something there has a name that the sheet needs, and is no earlier sheet's.
     """
-    if is_sheet(out):
-        return
-    for name in (PAGE, THUMBNAILS, LINKS):
-        if (out / name).exists():
-            raise OutputUnusable(
-                f"{out} holds another {name!r}, which a contact sheet would replace: choose "
-                "another --out."
-            )
+    try:
+        ours = is_sheet(out)
+        there = [name for name in (PAGE, THUMBNAILS, LINKS) if (out / name).exists()]
+    except OSError as error:
+        raise _unusable(out, error) from error
+    if there and not ours:
+        raise OutputUnusable(
+            f"{out} holds another {there[0]!r}, which a contact sheet would replace: choose "
+            "another --out."
+        )
+
+
+def _unusable(out: Path, error: OSError) -> OutputUnusable:
+    why = error.strerror or str(error)
+    return OutputUnusable(f"{out} cannot be written ({why}): choose another --out.")
 
 
 def is_sheet(folder: Path) -> bool:

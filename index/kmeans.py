@@ -1,7 +1,7 @@
 """Spherical k-means: k clusters of unit vectors, each around a direction.
 
-FAISS does the work where it is installed, numpy otherwise (k-means++ and Lloyd's steps; I. Dhillon,
-D. Modha, "Concept decompositions for large sparse text data using clustering", 2001). Either may
+FAISS does the work where it is installed, numpy otherwise (Lloyd's steps from k-means++ beginnings;
+I. Dhillon, D. Modha, "Concept decompositions for large sparse text data using clustering", 2001). Either may
 leave a centroid without rows; it is then moved to the row that its own centroid serves worst, so
 that k clusters were asked for and k come back.
 
@@ -21,6 +21,7 @@ from index.partition import renumbered
 __all__ = ["Clustering", "kmeans"]
 
 _PRODUCTS = 1 << 24  # float32 similarities in memory at once: 64 MiB
+_SAMPLE = 1 << 15  # rows that the first centroids are drawn from
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,22 +74,26 @@ def kmeans(
 def _train_faiss(
     vectors: NDArray[np.float32], k: int, seed: int, tries: int, steps: int
 ) -> NDArray[np.float32]:
-    """Centroids (K, D) by FAISS; the limits on rows per centroid only warn or drop rows."""
+    """Centroids (K, D) by FAISS; its limits on rows per centroid only warn or drop rows."""
     from index.faiss import import_faiss
 
-    trainer = import_faiss().Kmeans(
-        vectors.shape[1],
-        k,
-        niter=steps,
-        nredo=tries,
-        seed=seed,
-        spherical=True,
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(vectors),
-    )
-    trainer.train(vectors)
-    centroids: NDArray[np.float32] = trainer.centroids
-    return centroids
+    random = np.random.default_rng(seed)
+    best, tightest = vectors[:k], -np.inf
+    for _ in range(tries):
+        trainer = import_faiss().Kmeans(
+            vectors.shape[1],
+            k,
+            niter=steps,
+            seed=seed,
+            spherical=True,
+            min_points_per_centroid=1,
+            max_points_per_centroid=len(vectors),
+        )
+        trainer.train(vectors, init_centroids=_spread(vectors, k, random))
+        tightness = float(_assigned(vectors, trainer.centroids)[1].sum(dtype=np.float64))
+        if tightness > tightest:
+            best, tightest = trainer.centroids, tightness
+    return best
 
 
 def _train_numpy(
@@ -114,15 +119,29 @@ def _train_numpy(
 def _spread(
     vectors: NDArray[np.float32], k: int, random: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Rows, k of them, each drawn by its distance from those drawn before (k-means++)."""
+    """Rows (K, D) far from each other: greedy k-means++ on a sample.
+
+    Each row is the best of a few drawn by their distance from those chosen before (Arthur and
+    Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007, section 6).
+    """
+    most = max(_SAMPLE, 4 * k)
+    if len(vectors) > most:
+        vectors = vectors[np.sort(random.choice(len(vectors), most, replace=False))]
+    draws = 2 + int(np.log(k))
     chosen = [int(random.integers(len(vectors)))]
-    gap = np.full(len(vectors), np.inf)
+    gap = np.maximum(0, 1 - vectors @ vectors[chosen[0]])
     for _ in range(k - 1):
-        gap = np.minimum(gap, np.maximum(0, 1 - vectors @ vectors[chosen[-1]]))
         gap[chosen[-1]] = 0
-        total = gap.sum()
-        weights = gap / total if total > 0 else None
-        chosen.append(int(random.choice(len(vectors), p=weights)))
+        total = gap.sum(dtype=np.float64)
+        if total <= 0:  # all that is left are copies of what was chosen
+            rest = np.setdiff1d(np.arange(len(vectors)), chosen)
+            return vectors[[*chosen, *rest[: k - len(chosen)].tolist()]]
+        drawn = np.searchsorted(np.cumsum(gap, dtype=np.float64), random.random(draws) * total)
+        drawn = np.minimum(drawn, len(vectors) - 1)
+        left = np.minimum(gap[:, None], np.maximum(0, 1 - vectors @ vectors[drawn].T))
+        best = int(left.sum(axis=0, dtype=np.float64).argmin())
+        gap = left[:, best]
+        chosen.append(int(drawn[best]))
     return vectors[chosen]
 
 

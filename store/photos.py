@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,12 @@ Key = TypeVar("Key", int, str)
 
 @dataclass(frozen=True, slots=True)
 class FaceOrigin:
-    """Where a template came from: its photo, and the box (x, y, w, h) in that photo's pixels."""
+    """Where a template came from: its photo, the box (x, y, w, h) in it in pixels, the measures."""
 
     digest: str
     source: str
     box: tuple[float, float, float, float]
+    quality: dict[str, Any] | None = None
 
 
 def chunks(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
@@ -177,15 +178,23 @@ def find_photos(session: Session, what: str | Path) -> list[Photo]:
     return photos
 
 
+def enrolled_digests(session: Session) -> frozenset[str]:
+    """The sha256 of every photo that somebody has a template of."""
+    query = select(Photo.digest).join(Face, Face.photo_id == Photo.id)
+    query = query.join(Template, Template.face_id == Face.id)
+    return frozenset(session.scalars(query.where(Template.person_id.is_not(None))))
+
+
 def origins(session: Session, template_ids: Sequence[int]) -> dict[int, FaceOrigin]:
     """Template id → the photo and box it came from; unknown ids are left out."""
-    columns = (Template.id, Photo.digest, Photo.source, Face.x, Face.y, Face.w, Face.h)
+    box = (Face.x, Face.y, Face.w, Face.h)
+    columns = (Template.id, Photo.digest, Photo.source, Face.quality, *box)
     found: dict[int, FaceOrigin] = {}
     for some in chunks(template_ids):
         query = select(*columns).join(Face, Face.id == Template.face_id)
         query = query.join(Photo, Photo.id == Face.photo_id).where(Template.id.in_(some))
-        for key, digest, source, *box in session.execute(query):
-            found[key] = FaceOrigin(digest, source, (box[0], box[1], box[2], box[3]))
+        for key, digest, source, quality, x, y, w, h in session.execute(query):
+            found[key] = FaceOrigin(digest, source, (x, y, w, h), quality)
     return found
 
 

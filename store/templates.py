@@ -166,6 +166,20 @@ def faces_of_photos(session: Session, digests: Sequence[str], space: str) -> Lib
             .where(Photo.digest.in_(some), Template.space == space)
         )
         rows.extend(session.execute(query))
+    return _faces(rows)
+
+
+def named_templates(session: Session, space: str) -> LibraryFaces:
+    """Every template of a person in one space."""
+    query = (
+        select(Template.id, Face.photo_id, Template.person_id, Template.vector)
+        .join(Face, Face.id == Template.face_id)
+        .where(Template.person_id.is_not(None), Template.space == space)
+    )
+    return _faces([(row[0], row[1], row[2], row[3]) for row in session.execute(query)])
+
+
+def _faces(rows: list[tuple[int, int, int | None, bytes]]) -> LibraryFaces:
     rows.sort(key=lambda row: row[0])
     return LibraryFaces(
         ids=np.array([row[0] for row in rows], np.int64),

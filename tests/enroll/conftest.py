@@ -109,10 +109,10 @@ def database_dump(database: Path) -> str:
         return hashlib.sha256("\n".join(connection.iterdump()).encode()).hexdigest()
 
 
-def ask(database: Path, query: str) -> list[tuple[object, ...]]:
+def ask(database: Path, query: str, *values: object) -> list[tuple[object, ...]]:
     """Rows of a query, past all of the program's layers."""
     with closing(sqlite3.connect(database)) as connection:
-        return connection.execute(query).fetchall()
+        return connection.execute(query, values).fetchall()
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class Shelf:
         people = read_people(folder, name) if isinstance(folder, Path) else folder
         return list(enroll_people(self.parts, people, rules))
 
-    def ask(self, query: str) -> list[tuple[object, ...]]:
-        return ask(self.database, query)
+    def ask(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        return ask(self.database, query, *values)
 
     def count(self, table: str) -> int:
         return int(str(self.ask(f"SELECT count(*) FROM {table}")[0][0]))  # noqa: S608 - a test's own word
