@@ -5,6 +5,7 @@ The pictures were generated (see `enroll/people/CARD.md`) and come with the pack
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -44,20 +45,23 @@ def run(out: Path) -> Iterator[str]:
     begun = time.perf_counter()
     source = pictures()
     _prepare(out)
-    enrolled, captures = _share_out(source / "people", out / "photos")
-    strangers = sorted((source / "strangers").glob("*/*.jpg"))
+    enrolled, captures = _share_out(source / "people", out)
+    stranger = out / "captures" / "stranger.jpg"
+    shutil.copy(min((source / "strangers").glob("*/*.jpg")), stranger)
+    shutil.copytree(source, out / "library", ignore=shutil.ignore_patterns("*.md"))
+    yield f"$ export VULTUS_DATABASE={shlex.quote(str(out / 'gallery.sqlite3'))}"
     with open_gallery(out / "gallery.sqlite3", model="sface") as gallery:
         yield from _enrolment(gallery, out / "photos")
         yield from _verification(gallery, enrolled, captures)
-        yield from _identification(gallery, captures, strangers)
-        yield from _clustering(gallery, source, out)
+        yield from _identification(gallery, captures, stranger)
+        yield from _clustering(gallery, out)
         yield from _erasure(gallery, enrolled[0])
     yield f"\nDone in {time.perf_counter() - begun:.0f} s. Gallery: {out / 'gallery.sqlite3'}"
     yield f"Open the contact sheet: {out / 'sheet' / 'index.html'}"
 
 
 def _prepare(out: Path) -> None:
-    known = {_MARK, "photos", "sheet"}
+    known = {_MARK, "photos", "captures", "library", "sheet"}
     try:
         out.mkdir(parents=True, exist_ok=True)
         inside = {path.name for path in out.iterdir()}
@@ -74,20 +78,22 @@ def _prepare(out: Path) -> None:
         raise OutputUnusable(f"{out} cannot be used ({error.strerror}): choose another.") from error
 
 
-def _share_out(people: Path, photos: Path) -> tuple[list[str], dict[str, list[Path]]]:
-    """Copy the first pictures of each person for enrolment; names, and the rest as captures."""
+def _share_out(people: Path, out: Path) -> tuple[list[str], dict[str, Path]]:
+    """Copy pictures of each person to be enrolled, and one to be a capture; names, captures."""
     captures = {}
+    (out / "captures").mkdir()
     for person in sorted(people.iterdir()):
         files = sorted(person.glob("*.jpg"))
-        (photos / person.name).mkdir(parents=True)
+        (out / "photos" / person.name).mkdir(parents=True)
         for file in files[:_ENROLLED]:
-            shutil.copy(file, photos / person.name)
-        captures[person.name] = files[_ENROLLED:]
+            shutil.copy(file, out / "photos" / person.name)
+        captures[person.name] = out / "captures" / f"{person.name.split()[0].lower()}.jpg"
+        shutil.copy(files[_ENROLLED], captures[person.name])
     return sorted(captures), captures
 
 
 def _enrolment(gallery: Gallery, photos: Path) -> Iterator[str]:
-    yield f"$ vultus enroll {photos}"
+    yield f"\n$ vultus enroll {shlex.quote(str(photos))}"
     report = gallery.enroll(photos)
     yield f"  {report.layout}"
     yield f"  {report.counts['enrolled']} photos enrolled, {report.counts['rejected']} rejected"
@@ -97,14 +103,12 @@ def _enrolment(gallery: Gallery, photos: Path) -> Iterator[str]:
     _expect(again["enrolled"] == 0, "a second run does nothing")
 
 
-def _verification(
-    gallery: Gallery, names: list[str], captures: dict[str, list[Path]]
-) -> Iterator[str]:
+def _verification(gallery: Gallery, names: list[str], captures: dict[str, Path]) -> Iterator[str]:
     ann, bob = names[0], names[1]
-    capture = str(captures[ann][0])
+    capture = str(captures[ann])
     for claimed, truth in ((ann, "yes"), (bob, "no")):
         decision = gallery.verify(claimed, capture)
-        yield f'\n$ vultus verify "{claimed}" --source {capture}'
+        yield f'\n$ vultus verify "{claimed}" --source {shlex.quote(capture)}'
         yield (
             f"  {decision.match}: similarity {decision.similarity:.3f}, yes from "
             f"{decision.threshold:.3f} at a false-match rate of {decision.fmr:g}"
@@ -112,14 +116,12 @@ def _verification(
         _expect(decision.match == truth, f"{claimed} is answered {truth}")
 
 
-def _identification(
-    gallery: Gallery, captures: dict[str, list[Path]], strangers: list[Path]
-) -> Iterator[str]:
+def _identification(gallery: Gallery, captures: dict[str, Path], stranger: Path) -> Iterator[str]:
     name = sorted(captures)[2]
-    for photo, truth in ((captures[name][0], name), (strangers[0], None)):
+    for photo, truth in ((captures[name], name), (stranger, None)):
         (found,) = gallery.identify(photo)
         who = found.faces[0].who
-        yield f"\n$ vultus identify {photo}"
+        yield f"\n$ vultus identify {shlex.quote(str(photo))}"
         yield (
             f"  {who.person or 'nobody known'}: nearest {who.candidates[0].similarity:.3f}, yes "
             f"from {who.threshold:.3f} among {who.gallery_size} templates"
@@ -127,9 +129,10 @@ def _identification(
         _expect(who.person == truth, f"{photo.name} is answered {truth or 'nobody'}")
 
 
-def _clustering(gallery: Gallery, source: Path, out: Path) -> Iterator[str]:
-    yield f"\n$ vultus cluster {source} --out {out / 'sheet'}"
-    clustering = gallery.cluster(source, out / "sheet")
+def _clustering(gallery: Gallery, out: Path) -> Iterator[str]:
+    library = out / "library"
+    yield f"\n$ vultus cluster {shlex.quote(str(library))} --out {shlex.quote(str(out / 'sheet'))}"
+    clustering = gallery.cluster(library, out / "sheet")
     people = {Path(file).parent.name for c in clustering.clusters for file in c.files}
     yield (
         f"  {len(clustering.clusters)} clusters of {clustering.faces} faces; there are "

@@ -1,9 +1,9 @@
 """Spherical k-means: k clusters of unit vectors, each around a direction.
 
-FAISS does the work where it is installed, numpy otherwise (Lloyd's steps from k-means++ beginnings;
-I. Dhillon, D. Modha, "Concept decompositions for large sparse text data using clustering", 2001). Either may
-leave a centroid without rows; it is then moved to the row that its own centroid serves worst, so
-that k clusters were asked for and k come back.
+FAISS does the work where it is installed, numpy otherwise: Lloyd's steps from k-means++ beginnings
+(I. Dhillon, D. Modha, "Concept decompositions for large sparse text data using clustering", 2001).
+Either may leave a centroid without rows; it is then moved to the row that its own centroid serves
+worst, so that k clusters were asked for and k come back.
 
 Letters: N rows, D dimensions, K clusters.
 """

@@ -38,7 +38,7 @@ def test_it_can_be_run_twice_in_one_place(done: tuple[Path, list[str]]):
     out, _ = done
     assert not (out / "photos" / "left from before.jpg").exists()
     assert {path.name for path in out.iterdir() if not path.name.startswith((".", "gallery."))} == {
-        "photos", "sheet",
+        "captures", "library", "photos", "sheet",
     }  # fmt: skip
 
 
