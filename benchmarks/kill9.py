@@ -105,15 +105,20 @@ class Enrolment:
         while not self.database.exists() and process.poll() is None:
             time.sleep(0.002)
 
-    def interrupt(self, after: float, *, from_database: bool) -> bool:
-        """Run for some seconds, then kill the whole process group; False if it ended before."""
+    def interrupt(self, after: float, *, from_database: bool) -> float | None:
+        """Run for some seconds, then kill the whole process group.
+
+        Returns:
+            None; or, where it had ended before, how many seconds it took.
+        """
         process = self.start()
         try:
             if from_database:
                 self.wait_for_database(process)
+            begun = time.monotonic()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(after)
-            return process.poll() is None
+            return None if process.poll() is None else time.monotonic() - begun
         finally:
             kill(process)
 
@@ -137,7 +142,7 @@ class Enrolment:
                 people=database.execute(_PEOPLE).fetchall(),
                 photos=database.execute(_PHOTOS).fetchall(),
                 templates=database.execute(_TEMPLATES).fetchall(),
-                index=sorted((by_id.get(i), vector) for i, vector in held.items()),
+                index=sorted((by_id.get(i, ""), vector) for i, vector in held.items()),
                 faults=list(_faults(database, held, stored, set(by_id), marks, self.place)),
             )
 
@@ -215,14 +220,15 @@ def trial(
 ) -> list[str]:
     """Kill once at `moment` and up to twice more, then finish; the kills, in words."""
     told = []
-    while not enrolment.interrupt(moment, from_database=True):
+    share = moment / lasts
+    while (took := enrolment.interrupt(moment, from_database=True)) is not None:
         shutil.rmtree(enrolment.place)  # it was quicker than the measured run: again, and earlier
         enrolment.place.mkdir()
-        moment *= 0.9
+        moment, share = share * took, share * 0.95
     told.append(f"{moment:.2f} s ({enrolment.committed()})")
     for _ in range(chance.randint(0, 2)):
         after = chance.uniform(0.0, whole - lasts * min(1.0, moment / lasts))
-        if enrolment.interrupt(after, from_database=False):
+        if enrolment.interrupt(after, from_database=False) is None:
             told.append(f"{after:.2f} s ({enrolment.committed()})")
     enrolment.finish()
     return told

@@ -9,6 +9,9 @@ Format: https://github.com/huggingface/safetensors#format
 Letters: N rows, D dimensions.
 """
 
+import contextlib
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -48,7 +51,8 @@ def write_rows(path: str | Path, rows: RowStore, marks: Mapping[str, str]) -> No
     }
     facts = {"format": FORMAT, "dim": str(rows.dim), "marks": json.dumps(dict(marks))}
     header = _header(arrays, facts | {"sha256": _digest(facts, arrays)})
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # of mode 0600
+    _remove_abandoned(path)
+    handle, name = _temporary(path)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(len(header).to_bytes(8, "little") + header)
@@ -56,7 +60,7 @@ def write_rows(path: str | Path, rows: RowStore, marks: Mapping[str, str]) -> No
                 file.write(_bytes(array, key))
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+            Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -143,6 +147,27 @@ def _digest(facts: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> str
 def _bytes(array: NDArray[Any], key: str) -> memoryview:
     """The array as little-endian bytes; on little-endian machines without a copy."""
     return np.ascontiguousarray(array, dtype=_KINDS[key][1]).reshape(-1).view(np.uint8).data
+
+
+def _temporary(path: Path) -> tuple[int, str]:
+    """A new file beside `path`, of mode 0600, locked until it is closed: it is not abandoned."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, name
+        os.close(handle)  # taken for abandoned before it was locked
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Deletes what a writer that was killed left beside the file: vectors must not outlive it.
+
+    A file that is still being written is locked by its writer and stays.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

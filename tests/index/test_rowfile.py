@@ -1,3 +1,4 @@
+import fcntl
 import hashlib
 import json
 import stat
@@ -144,3 +145,22 @@ def test_a_mapped_index_outlives_the_replacing_of_its_file(saved: Path, points: 
     other.save(saved, {})
     assert np.array_equal(old.vectors(np.arange(5)), points[:5])
     assert ExactIndex.load(saved)[0].ids().tolist() == [9]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_save_and_a_living_one_stays(
+    saved: Path, points: Rows
+):
+    abandoned = saved.with_name(f".{saved.name}.dead")
+    abandoned.write_bytes(saved.read_bytes())
+    other = saved.with_name(f".{saved.name}-else.dead")
+    other.write_bytes(b"of another index")
+    living = saved.with_name(f".{saved.name}.alive")
+    with living.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        index = ExactIndex(16)
+        index.add(np.arange(5), points[:5])
+        index.save(saved, {"rev": "2"})
+        assert living.exists()
+    assert not abandoned.exists()
+    assert other.exists()
+    assert ExactIndex.load(saved)[1] == {"rev": "2"}

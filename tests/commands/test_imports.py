@@ -1,0 +1,55 @@
+"""What a command loads: help loads nothing heavy, answers never load torch."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Gallery, Vultus
+
+HEAVY = {
+    "torch", "cv2", "faiss", "sqlalchemy", "alembic", "onnx", "onnxruntime", "openvino", "sklearn",
+    "scipy", "PIL", "numpy", "tqdm",
+}  # fmt: skip
+SPY = """
+import json, sys, vultus
+try:
+    vultus.main()
+finally:
+    loaded = sorted({name.partition(".")[0] for name in sys.modules})
+    print("LOADED " + json.dumps(loaded), file=sys.stderr)
+"""
+
+
+def loaded(vultus: Vultus, *arguments: object) -> set[str]:
+    done = vultus.code(SPY, *arguments)
+    assert done.code == 0, done
+    return HEAVY & set(json.loads(done.err.rpartition("LOADED ")[2]))
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_the_root_loads_nothing_heavy(vultus: Vultus, option: str):
+    assert loaded(vultus, option) == set()
+
+
+@pytest.mark.parametrize("command", ["verify", "enroll", "people", "models"])
+def test_help_of_a_command_opens_no_network(vultus: Vultus, command: str):
+    assert not loaded(vultus, command, "--help") & {"torch", "onnxruntime", "openvino", "sklearn"}
+
+
+def test_a_list_of_people_opens_no_network(vultus: Vultus, shared: Gallery):
+    assert not loaded(vultus, "people", "list", *shared.at) & {"torch", "onnxruntime", "openvino"}
+
+
+@pytest.mark.parametrize("command", ["verify", "identify", "enroll"])
+def test_torch_is_for_training_only(vultus: Vultus, shared: Gallery, command: str):
+    name, probe = shared.genuine
+    asked = {
+        "verify": (name, "--source", probe),
+        "identify": (probe,),
+        "enroll": (shared.folder, "--dry-run"),
+    }
+    assert "torch" not in loaded(vultus, command, *asked[command], *shared.at)
