@@ -9,6 +9,8 @@ StoreError
 ├── UnknownPhoto        no photo of that digest or path
 ├── UnknownTemplate     an id that is no template
 ├── UnknownCluster      no cluster of that number
+├── UnknownProfile      no profile of that name
+├── UnknownCalibration  no calibration of that number
 ├── SpaceMismatch       the gallery was enrolled with another encoder
 ├── SchemaBehind        the database is older than the program
 ├── SchemaAhead         the database is newer than the program
@@ -124,6 +126,31 @@ class UnknownCluster(StoreError):
     def __init__(self, number: int) -> None:
         super().__init__(
             f"The last clustering has no cluster {number}; `vultus cluster` makes and lists them."
+        )
+
+
+class UnknownProfile(StoreError):
+    """No profile of that name, neither the user's nor a built-in one."""
+
+    code = "unknown_profile"
+    exit_code = UNUSABLE_INPUT
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"There is no profile {name!r} here; there are {', '.join(known) or 'none'}: "
+            "`vultus profiles list` shows them and `vultus profiles set` makes one."
+        )
+
+
+class UnknownCalibration(StoreError):
+    """No calibration of that number."""
+
+    code = "unknown_calibration"
+    exit_code = UNUSABLE_INPUT
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"The gallery has no calibration {number}; `vultus calibrate list` shows those it has."
         )
 
 

@@ -82,7 +82,9 @@ def gallery_status(session: Session) -> GalleryStatus:
     )
 
 
-def put_calibration(session: Session, space: str, body: str, digest: str) -> Calibration:
+def put_calibration(
+    session: Session, space: str, body: str, digest: str, *, active: bool = True
+) -> Calibration:
     """Keep a calibration and make it the active one of its space; earlier ones stay on record.
 
     Args:
@@ -90,10 +92,12 @@ def put_calibration(session: Session, space: str, body: str, digest: str) -> Cal
         space: the vector space it holds for.
         body: the curve, as JSON text.
         digest: of the data it was fitted on.
+        active: False keeps it without putting it in force.
     """
-    others = update(Calibration).where(Calibration.space == space, Calibration.active)
-    session.execute(others.values(active=False))
-    calibration = Calibration(space=space, body=body, digest=digest, active=True)
+    if active:
+        others = update(Calibration).where(Calibration.space == space, Calibration.active)
+        session.execute(others.values(active=False))
+    calibration = Calibration(space=space, body=body, digest=digest, active=active)
     session.add(calibration)
     session.flush()
     return calibration
@@ -117,6 +121,8 @@ def record_decision(
     threshold: float | None = None,
     fmr: float | None = None,
     calibration_id: int | None = None,
+    unsure_above: float | None = None,
+    extrapolated: bool = False,
 ) -> Decision:
     """Keep an answer that was given.
 
@@ -131,6 +137,8 @@ def record_decision(
         threshold: cosine, -1…1.
         fmr: the false-match rate the threshold was asked at, 0…1.
         calibration_id: what the threshold came from.
+        unsure_above: cosine, -1…1, from which the answer was "unsure" at least.
+        extrapolated: whether the threshold rests on a fitted tail.
 
     Raises:
         ValueError: another kind or answer.
@@ -147,6 +155,8 @@ def record_decision(
         threshold=threshold,
         fmr=fmr,
         calibration_id=calibration_id,
+        unsure_above=unsure_above,
+        extrapolated=extrapolated,
     )
     session.add(decision)
     session.flush()

@@ -1,4 +1,4 @@
-"""The tables of what was measured and decided: calibrations, decisions and clustering runs."""
+"""The tables of what was measured and decided: calibrations, decisions, profiles, clusterings."""
 
 from datetime import datetime
 from typing import Any
@@ -43,6 +43,22 @@ class Decision(Base):
         ForeignKey("calibrations.id", ondelete="SET NULL")
     )
     source: Mapped[str]
+    # the threshold of "unsure", and whether one rests on a fitted tail; None: before revision 0002
+    unsure_above: Mapped[float | None]
+    extrapolated: Mapped[bool | None]
+
+
+class Profile(Base):
+    """The error rates that a site decides with, under a name."""
+
+    __tablename__ = "profiles"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    fmr: Mapped[float]
+    fpir: Mapped[float]
+    unsure: Mapped[float]  # the second rate, as a multiple of the first
+    created: Mapped[datetime] = mapped_column(default=now)
 
 
 class Run(Base):

@@ -244,8 +244,20 @@ def histogram(similarities: NDArray[np.float32], weights: NDArray[np.float64]) -
     Returns:
         float64 (B,).
     """
+    return np.bincount(bins_of(similarities), weights=weights, minlength=BINS)
+
+
+def bins_of(similarities: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The bin that each similarity falls in.
+
+    Args:
+        similarities: float (C,), −1…1.
+
+    Returns:
+        int64 (C,), 0…B−1.
+    """
     places = np.floor((similarities.astype(np.float64) + 1.0) * (BINS / 2.0)).astype(np.int64)
-    return np.bincount(np.clip(places, 0, BINS - 1), weights=weights, minlength=BINS)
+    return np.clip(places, 0, BINS - 1)
 
 
 def _sparse(bins: NDArray[np.float64]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The commands that decide: verify, identify, compare, calibrate; and the options all share."""
+"""The commands that decide and measure: verify, identify, compare, profiles, audit, evaluate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from verify.opening import Parts, Places
 from verify.output import as_csv, as_json, as_line, as_table, error_values
 
 if TYPE_CHECKING:
+    from verify.evaluation import ClusteringResult, IdentificationResult, VerificationResult
     from verify.photos import IdentifiedPhoto
+    from verify.profiles import Rates
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -150,11 +152,56 @@ fmr_option = click.option(
     "--fmr",
     type=float,
     callback=_rate,
-    default=DEFAULT_FMR,
-    show_default=True,
+    show_default=f"{DEFAULT_FMR:g}, or the profile's",
     metavar="RATE",
     help="How often a stranger may pass: the false-match rate.",
 )
+unsure_fmr_option = click.option(
+    "--unsure-fmr",
+    type=float,
+    callback=_rate,
+    show_default="10 times --fmr, or the profile's",
+    metavar="RATE",
+    help="The second rate: between the two the answer is unsure.",
+)
+profile_option = click.option(
+    "--profile",
+    metavar="NAME",
+    help="Rates by name: gate, hall, border, or your own; see vultus profiles. Options win.",
+)
+extrapolate_option = click.option(
+    "--extrapolate",
+    is_flag=True,
+    help="Answer at rates below what the calibration's counts show, from a fitted tail; answers "
+    "say so.",
+)
+explain_option = click.option(
+    "--explain",
+    is_flag=True,
+    help="Tell why: nearest photos, next person, probability, rates, quality.",
+)
+
+
+def _ordered(option: str, first: float | None, second: float | None) -> None:
+    """Wrong usage where the second rate is below the first."""
+    if first is not None and second is not None and second < first:
+        raise click.BadParameter(
+            f"{second:g} is below the first rate, {first:g}.", param_hint=f"--unsure-{option}"
+        )
+
+
+def _rates(
+    parts: Parts, profile: str | None, kind: str, first: float | None, second: float | None
+) -> Rates:
+    """The rates given, else those of the profile; see `verify.profiles.rates_of`."""
+    from verify.profiles import Rates, rates_of
+
+    if profile is None:
+        return Rates(first, second)
+    with parts.store.read() as session:
+        rates = rates_of(session, profile, kind, first, second)
+    _ordered(kind, rates.first, rates.second)
+    return rates
 
 
 def leave(code: int) -> NoReturn:
@@ -179,6 +226,10 @@ Examples:
     help="A photo, a video, a camera's number or a stream.",
 )
 @fmr_option
+@unsure_fmr_option
+@profile_option
+@extrapolate_option
+@explain_option
 @click.option("--site", help="Look for the person only in this site.")
 @on_multiple_option
 @click.option(
@@ -201,7 +252,11 @@ Examples:
 def verify(
     person: str,
     source: str,
-    fmr: float,
+    fmr: float | None,
+    unsure_fmr: float | None,
+    profile: str | None,
+    extrapolate: bool,
+    explain: bool,
     site: str | None,
     on_multiple: str,
     frames: int,
@@ -216,10 +271,15 @@ def verify(
     """
     from verify.person import CaptureRules, verify_person
 
+    _ordered("fmr", DEFAULT_FMR if fmr is None and profile is None else fmr, unsure_fmr)
     rules = CaptureRules(on_multiple, frames=frames, timeout=timeout)
     with Parts(places) as parts:
         begun = time.perf_counter()
-        decision = verify_person(parts, person, source, fmr=fmr, site=site, rules=rules)
+        rates = _rates(parts, profile, "fmr", fmr, unsure_fmr)
+        decision = verify_person(
+            parts, person, source, fmr=DEFAULT_FMR if rates.first is None else rates.first,
+            unsure=rates.second, site=site, rules=rules, extrapolate=extrapolate, explain=explain,
+        )  # fmt: skip
         _print_decision(decision, decision.to_dict(), parts, begun, form)
     leave(EXIT[decision.match])
 
@@ -234,19 +294,35 @@ Examples:
 @click.argument("first")
 @click.argument("second")
 @fmr_option
+@unsure_fmr_option
+@profile_option
+@extrapolate_option
 @on_multiple_option
 @gallery_options
 @format_option("table", "json")
 def compare(
-    first: str, second: str, fmr: float, on_multiple: str, places: Places, form: str
+    first: str,
+    second: str,
+    fmr: float | None,
+    unsure_fmr: float | None,
+    profile: str | None,
+    extrapolate: bool,
+    on_multiple: str,
+    places: Places,
+    form: str,
 ) -> None:
     """Compare the faces of two photos, videos or cameras: yes, no, or unsure."""
     from verify.person import CaptureRules, compare_captures
 
+    _ordered("fmr", DEFAULT_FMR if fmr is None and profile is None else fmr, unsure_fmr)
     with Parts(places) as parts:
         begun = time.perf_counter()
         rules = CaptureRules(on_multiple)
-        found = compare_captures(parts, first, second, fmr=fmr, rules=rules)
+        rates = _rates(parts, profile, "fmr", fmr, unsure_fmr)
+        found = compare_captures(
+            parts, first, second, fmr=DEFAULT_FMR if rates.first is None else rates.first,
+            unsure=rates.second, rules=rules, extrapolate=extrapolate,
+        )  # fmt: skip
         _print_decision(found.decision, found.to_dict(), parts, begun, form)
     leave(EXIT[found.decision.match])
 
@@ -280,6 +356,9 @@ def _print_decision(
     )
     for reason in decision.reasons:
         click.echo(reason)
+    if decision.explanation is not None:
+        for line in decision.explanation.lines():
+            click.echo(f"  {line}")
 
 
 def device_of(parts: Parts) -> str:
@@ -312,6 +391,17 @@ Examples:
     "or the smallest rate the calibration supports for the gallery's size]",
 )
 @click.option(
+    "--unsure-fpir",
+    type=float,
+    callback=_rate,
+    show_default="10 times --fpir, or the profile's",
+    metavar="RATE",
+    help="The second rate: between the two the answer is unsure.",
+)
+@profile_option
+@extrapolate_option
+@explain_option
+@click.option(
     "-k",
     type=click.IntRange(1, 2048),
     default=NEIGHBOURS,
@@ -331,6 +421,10 @@ Examples:
 def identify(
     photos: tuple[str, ...],
     fpir: float | None,
+    unsure_fpir: float | None,
+    profile: str | None,
+    extrapolate: bool,
+    explain: bool,
     k: int,
     sites: tuple[str, ...],
     on_multiple: str,
@@ -346,11 +440,14 @@ def identify(
 
     begun = time.perf_counter()
     found = []
+    _ordered("fpir", fpir, unsure_fpir)
     with Parts(places) as parts:
         wanted = list(sites) or None
+        rates = _rates(parts, profile, "fpir", fpir, unsure_fpir)
         for photo in identify_photos(
-            parts, photos, fpir=fpir, k=k, sites=wanted, on_multiple=on_multiple
-        ):
+            parts, photos, fpir=rates.first, unsure=rates.second, k=k, sites=wanted,
+            on_multiple=on_multiple, extrapolate=extrapolate, explain=explain,
+        ):  # fmt: skip
             found.append(photo)
             _print_photo(photo, form)
         _doubt(parts)
@@ -386,9 +483,11 @@ def _print_photo(photo: IdentifiedPhoto, form: str) -> None:
             nearest = f"{first.similarity:.3f} {first.person}" if first else "an empty gallery"
             click.echo(
                 f"  {click.style(name, fg=_COLOUR[who.answer])}  (nearest {nearest}; yes from "
-                f"{who.threshold:.3f}, FPIR {who.fpir:.2g} in {who.gallery_size} templates; "
-                f"face {w}×{h} at {x},{y})"
+                f"{who.threshold:.3f}, FPIR {who.fpir:.2g} in {who.gallery_size} templates"
+                f"{', extrapolated' if who.extrapolated else ''}; face {w}×{h} at {x},{y})"
             )
+            for line in [] if face.explanation is None else face.explanation.lines():
+                click.echo(f"    {line}")
 
 
 def _csv_rows(photo: IdentifiedPhoto) -> list[tuple[str, str, object]]:
@@ -408,46 +507,388 @@ def _csv_rows(photo: IdentifiedPhoto) -> list[tuple[str, str, object]]:
     return rows
 
 
-@click.command(
-    short_help="Learn what a similarity means from your own people.",
+@click.group(
+    short_help="The error rates of sites, by name.",
     epilog="""\b
 Examples:
-  vultus calibrate people/
-  vultus calibrate people/ --format json > curve.json""",
+  vultus profiles list              (then: vultus verify ann --source 0 --profile gate)
+  vultus profiles set canteen --fmr 0.01 --fpir 0.05 --unsure 2""",
 )
-@click.argument("people", type=click.Path(path_type=Path))
-@click.option(
-    "--on-multiple",
-    type=click.Choice(["centre", "largest"]),
-    default="centre",
-    show_default=True,
-    help="Which face of a photo with several.",
+def profiles() -> None:
+    """Profiles: false-match rates under a name, for `--profile`."""
+
+
+@profiles.command(
+    "list",
+    epilog="\b\nExamples:\n  vultus profiles list\n  vultus profiles list --format json",
 )
 @gallery_options
 @format_option("table", "json")
-def calibrate(people: Path, on_multiple: str, places: Places, form: str) -> None:
-    """Fit a calibration on a folder of PEOPLE (a folder a person) and make it the active one.
+def list_profiles(places: Places, form: str) -> None:
+    """List the gallery's own profiles and the built-in ones."""
+    from verify.profiles import profiles as known
 
-    The smallest rate it can support is 3 / (pairs of people): 100 people give 6e-4, 450 give
-    3e-5. The photos are not enrolled.
+    with Parts(places) as parts, parts.store.read() as session:
+        found = known(session)
+    if form == "json":
+        click.echo(as_json([profile.to_dict() for profile in found]))
+        return
+    rows = [
+        (p.name, f"{p.fmr:g}", f"{p.fpir:g}", f"{p.unsure:g}", "built in" if p.built_in else "own")
+        for p in found
+    ]
+    click.echo(as_table(rows, ("name", "FMR", "FPIR", "unsure up to ×", "")))
+
+
+@profiles.command(
+    "set",
+    epilog="\b\nExamples:\n  vultus profiles set canteen --fmr 0.01 --fpir 0.05 --unsure 2\n"
+    "  vultus profiles set gate --fmr 1e-4 --fpir 0.01",
+)
+@click.argument("name")
+@click.option(
+    "--fmr",
+    type=float,
+    callback=_rate,
+    required=True,
+    metavar="RATE",
+    help="How often a stranger may pass as the person claimed.",
+)
+@click.option(
+    "--fpir",
+    type=float,
+    callback=_rate,
+    required=True,
+    metavar="RATE",
+    help="How often a stranger may be taken for somebody of the gallery.",
+)
+@click.option(
+    "--unsure",
+    type=click.FloatRange(1.0, 1e6),
+    default=10.0,
+    show_default=True,
+    metavar="FACTOR",
+    help="Up to how many times these rates the answer is unsure; 1: never.",
+)
+@gallery_options
+def set_profile(name: str, fmr: float, fpir: float, unsure: float, places: Places) -> None:
+    """Keep a profile; one named as a built-in one stands in for it."""
+    from store.profiles import put_profile
+
+    with Parts(places) as parts, parts.store.begin() as session:
+        kept = put_profile(session, name, fmr=fmr, fpir=fpir, unsure=unsure).name
+    click.echo(f"{kept}: FMR {fmr:g}, FPIR {fpir:g}, unsure up to {unsure:g} times that.")
+
+
+@profiles.command("remove", epilog="\b\nExample:\n  vultus profiles remove canteen")
+@click.argument("name")
+@gallery_options
+def remove_profile(name: str, places: Places) -> None:
+    """Delete one of the gallery's own profiles; a built-in one of that name is back then."""
+    from verify.profiles import drop_profile
+
+    with Parts(places) as parts, parts.store.begin() as session:
+        drop_profile(session, name)
+    click.echo(f"{name} is removed.")
+
+
+@click.group(
+    short_help="Check what was decided against what was promised.",
+    epilog="\b\nExample:\n  vultus audit scores --days 7",
+)
+def audit() -> None:
+    """Checks over the decisions on record."""
+
+
+@audit.command(
+    epilog="\b\nExamples:\n  vultus audit scores\n  vultus audit scores --days 7 --format json",
+)
+@click.option(
+    "--days",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="DAYS",
+    help="How far back to look.",
+)
+@gallery_options
+@format_option("table", "json")
+def scores(days: float, places: Places, form: str) -> None:
+    """Compare the similarities of recent decisions with the calibration, camera by camera.
+
+    A yes counts as genuine, a no as a stranger. Exits with 1 where a camera has drifted the
+    harmful way: genuine people less similar, or strangers more similar, than promised.
     """
-    from verify.calibrating import calibrate_on
+    from verify.drift import audit_scores
 
     with Parts(places) as parts:
-        calibration, missed = calibrate_on(parts, people, on_multiple)
-        space = parts.card.space
+        found = audit_scores(parts, days)
     if form == "json":
-        click.echo(as_json(calibration.to_dict()))
-        return
-    rows = []
-    for rate, (low, high) in calibration.intervals.items():
-        threshold = calibration.threshold(rate)
-        interval = f"{low:.1e} – {high:.1e}"
-        rows.append((f"{rate:.0e}", threshold, interval, calibration.fnmr_at(threshold)))
-    click.echo(as_table(rows, ("FMR", "threshold", "95 % interval", "FNMR")))
-    click.echo(
-        f"{calibration.people} people, {calibration.photos} photos; smallest supported rate "
-        f"{calibration.smallest_fmr:.1e}. Now in force for {space}."
-    )
-    if missed:
-        click.echo(f"{len(missed)} photos without a usable face, the first {missed[0]}", err=True)
+        click.echo(as_json(found.to_dict()))
+    else:
+        rows = [
+            (d.camera, d.kind, d.count, d.distance, d.chance, d.effect, d.verdict)
+            for d in found.drifts
+        ]
+        head = ("camera", "kind", "decisions", "KS distance", "chance", "effect", "")
+        click.echo(as_table(rows, head))
+        for line in found.remarks():
+            click.echo(line)
+    leave(1 if found.warnings else 0)
+
+
+def _evaluation_options(command: Command[T]) -> Command[T]:
+    """The options that all evaluations share."""
+    path = click.Path(path_type=Path, dir_okay=False)
+    for option in (
+        click.option("--report", "page", type=path, help="Also write an HTML report."),
+        click.option("--json", "values", type=path, help="Also write the result as JSON."),
+        click.option("--quiet", is_flag=True, help="No progress bar."),
+        click.option(
+            "--seed",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            help="Of folds, splits and the bootstrap.",
+        ),
+        click.option(
+            "--drop-failures",
+            is_flag=True,
+            help="Leave photos without a usable face out of the rates; else they are errors.",
+        ),
+        click.option(
+            "--on-multiple",
+            type=click.Choice(["centre", "largest"]),
+            default="centre",
+            show_default=True,
+            help="Which face of a photo with several.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _share(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    """Wrong usage where a share is none; NaN is none either."""
+    if value is not None and not 0.0 <= value < 1.0:
+        raise click.BadParameter(f"{value:g} is no share: give a number from 0 to below 1.")
+    return value
+
+
+def _numbers(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[int, ...] | None:
+    """Whole numbers from 1 between commas, or wrong usage."""
+    if value is None:
+        return None
+    cells = [cell.strip() for cell in value.split(",")]
+    if not all(cell.isdecimal() and int(cell) > 0 for cell in cells):
+        raise click.BadParameter(f"{value!r} is no list of numbers such as 100,1000.")
+    return tuple(int(cell) for cell in cells)
+
+
+def _tell_evaluation(
+    result: VerificationResult | IdentificationResult | ClusteringResult,
+    form: str,
+    page: Path | None,
+    values: Path | None,
+) -> None:
+    """Print a result, and write it where asked."""
+    from verify.evaluation_text import text
+
+    told = as_json(result.to_dict())
+    click.echo(told if form == "json" else text(result))
+    if values is not None:
+        values.write_text(told + "\n", encoding="utf-8")
+    if page is not None:
+        from verify.report import write_report
+
+        write_report(result, page)
+
+
+folder_argument = click.argument(
+    "folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False, exists=True)
+)
+
+
+@click.group(
+    short_help="Measure error rates on your own pictures.",
+    epilog="""\b
+Examples:
+  vultus evaluate verification lfw/ --pairs pairs.txt
+  vultus evaluate identification people/ --enrol 2
+  vultus evaluate clustering people/""",
+)
+def evaluate() -> None:
+    """Measure how often an encoder is wrong on a folder of people (DIR/Name/*.jpg).
+
+    Rates and terms are those of ISO/IEC 19795-1, each with its 95 % interval; a figure that the
+    data cannot support is shown as unsupported.
+    """
+
+
+@evaluate.command(
+    "verification",
+    epilog="""\b
+Examples:
+  vultus evaluate verification lfw/ --pairs pairs.txt
+  vultus evaluate verification lfw-dev/ --pairs pairs-test.txt --threshold-pairs pairs-train.txt
+  vultus evaluate verification people/ --all-pairs --by people.csv --report report.html""",
+)
+@folder_argument
+@click.option(
+    "--pairs",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Pairs in LFW's form, or csv: a,b,same.",
+)
+@click.option("--all-pairs", is_flag=True, help="Compare all pairs of the folder's photos.")
+@click.option(
+    "--threshold-pairs",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Choose the thresholds of accuracy and validation rate on these pairs.",
+)
+@click.option(
+    "--people", type=click.IntRange(2), metavar="N", help="With --all-pairs: draw N people."
+)
+@click.option(
+    "--by",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A csv table, person (or file) and any columns: rates for each of their values.",
+)
+@click.option(
+    "--by-fmr",
+    type=click.FloatRange(0, 0.1, min_open=True),
+    default=1e-3,
+    show_default=True,
+    metavar="RATE",
+    help="The false-match rate at which the values of --by are compared.",
+)
+@_evaluation_options
+@gallery_options
+@format_option("table", "json")
+def evaluate_pairs(
+    folder: Path,
+    pairs: Path | None,
+    all_pairs: bool,
+    threshold_pairs: Path | None,
+    people: int | None,
+    by: Path | None,
+    by_fmr: float,
+    on_multiple: str,
+    drop_failures: bool,
+    seed: int,
+    quiet: bool,
+    page: Path | None,
+    values: Path | None,
+    places: Places,
+    form: str,
+) -> None:
+    """Compare pairs of photos: accuracy, ROC, EER, FNMR at FMR 1e-1 to 1e-6."""
+    from verify.evaluate import PairSource, Rules, evaluate_verification
+
+    if (pairs is None) != all_pairs:
+        raise click.UsageError("Give either --pairs FILE or --all-pairs.")
+    if all_pairs and threshold_pairs is not None:
+        raise click.UsageError("--threshold-pairs goes with --pairs FILE.")
+    if people is not None and not all_pairs:
+        raise click.UsageError("--people goes with --all-pairs.")
+    rules = Rules(places.detector, on_multiple, drop_failures, seed, quiet)
+    source = PairSource(pairs, threshold_pairs, people, by, by_fmr)
+    with Parts(places) as parts:
+        result = evaluate_verification(parts.embedder, folder, source, rules)
+    _tell_evaluation(result, form, page, values)
+
+
+@evaluate.command(
+    "identification",
+    epilog="""\b
+Examples:
+  vultus evaluate identification people/ --enrol 2
+  vultus evaluate identification gallery/ --probes probes/ --sizes 100,1000
+  vultus evaluate identification people/ --left-out 0.5 --json rates.json""",
+)
+@folder_argument
+@click.option(
+    "--probes",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="A folder of probes; DIR is the gallery then. People of other names are strangers.",
+)
+@click.option(
+    "--enrol",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Without --probes: enrolment photos a person.",
+)
+@click.option(
+    "--left-out",
+    type=float,
+    callback=_share,
+    metavar="SHARE",
+    help="Without --probes: share of the people who could be enrolled that is not. [default: 0 "
+    "where as many people have too few photos, else 0.3]",
+)
+@click.option(
+    "--sizes",
+    metavar="N,N,…",
+    callback=_numbers,
+    help="Numbers of people to enrol. [default: all, half, a quarter, …]",
+)
+@_evaluation_options
+@gallery_options
+@format_option("table", "json")
+def evaluate_searches(
+    folder: Path,
+    probes: Path | None,
+    enrol: int,
+    left_out: float | None,
+    sizes: tuple[int, ...] | None,
+    on_multiple: str,
+    drop_failures: bool,
+    seed: int,
+    quiet: bool,
+    page: Path | None,
+    values: Path | None,
+    places: Places,
+    form: str,
+) -> None:
+    """Search for people in a gallery: CMC, FNIR at FPIR 0.003, 0.01, 0.1, by gallery size."""
+    from verify.evaluate import Rules, SearchSource, evaluate_identification
+
+    rules = Rules(places.detector, on_multiple, drop_failures, seed, quiet)
+    if probes is not None and left_out is not None:
+        raise click.UsageError("--left-out splits one folder: it does not go with --probes.")
+    source = SearchSource(probes, enrol, left_out, sizes)
+    with Parts(places) as parts:
+        result = evaluate_identification(parts.embedder, folder, source, rules)
+    _tell_evaluation(result, form, page, values)
+
+
+@evaluate.command(
+    "clustering",
+    epilog="\b\nExamples:\n  vultus evaluate clustering people/\n"
+    "  vultus evaluate clustering people/ --report clusters.html",
+)
+@folder_argument
+@_evaluation_options
+@gallery_options
+@format_option("table", "json")
+def evaluate_clusters(
+    folder: Path,
+    on_multiple: str,
+    drop_failures: bool,
+    seed: int,
+    quiet: bool,
+    page: Path | None,
+    values: Path | None,
+    places: Places,
+    form: str,
+) -> None:
+    """Cluster a folder of people as vultus cluster does, and compare with the folders."""
+    from verify.evaluate import Rules, cuts_for, evaluate_clustering
+
+    rules = Rules(places.detector, on_multiple, drop_failures, seed, quiet)
+    with Parts(places) as parts:
+        cuts = cuts_for(parts.calibration)
+        result = evaluate_clustering(parts.embedder, folder, cuts, rules)
+    _tell_evaluation(result, form, page, values)

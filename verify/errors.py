@@ -4,12 +4,14 @@
     ├── CalibrationError
     │   ├── NoCalibration       nothing says what a similarity means in this space
     │   ├── UnsupportedRate     the data behind the calibration is too small for the asked rate
-    │   └── CalibrationBroken   a calibration file that is not one
+    │   ├── CalibrationBroken   a calibration file that is not one
+    │   └── CannotCombine       calibrations whose counts cannot be added
     ├── CaptureError
     │   ├── SourceUnusable      the video, camera or stream cannot be opened
     │   └── NoUsableFrame       time or frames ran out without a face good enough
     ├── ProbeRejected           the probe's picture was refused; `reason` says why
     ├── NoTemplates             the person has nothing to compare with
+    ├── PairsUnusable           a list of pairs or of people that cannot be evaluated
     └── NothingToMeasure        scores that hold no mated or no non-mated pair
 
 `exit_code` is what a command returns for the error; see docs/commands.md.
@@ -22,11 +24,13 @@ from typing import ClassVar
 __all__ = [
     "CalibrationBroken",
     "CalibrationError",
+    "CannotCombine",
     "CaptureError",
     "NoCalibration",
     "NoTemplates",
     "NoUsableFrame",
     "NothingToMeasure",
+    "PairsUnusable",
     "ProbeRejected",
     "SourceUnusable",
     "UnsupportedRate",
@@ -71,6 +75,12 @@ class CalibrationBroken(CalibrationError):
     code = "calibration_broken"
 
 
+class CannotCombine(CalibrationError):
+    """Calibrations that cannot be made one."""
+
+    code = "cannot_combine"
+
+
 class CaptureError(VerifyError):
     """No probe could be taken from a video or camera."""
 
@@ -109,6 +119,13 @@ class NoTemplates(VerifyError):
     """A person without templates."""
 
     code = "no_templates"
+    exit_code = 2
+
+
+class PairsUnusable(VerifyError):
+    """A pair file, or a table of people, that does not fit the folder."""
+
+    code = "pairs_unusable"
     exit_code = 2
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.calibration import BINS, Calibration, histogram
+from verify.calibration import BINS, Calibration, bins_of
 from verify.errors import NothingToMeasure
 from verify.probability import Probability, check_held_out, fit_logistic
 
@@ -92,19 +92,17 @@ def _histograms(
         whose sum is the people with two photos or more.
     """
     counts = np.bincount(people)
-    nonmated, mated = np.zeros((_FOLDS * _FOLDS, BINS)), np.zeros((_FOLDS, BINS))
+    shape = (2, _FOLDS, _FOLDS, BINS)  # non-mated and mated
+    total = np.zeros(shape)
     for similarities, first, second in comparisons(vectors, people):
         same = first == second
-        cell = fold[first] * _FOLDS + fold[second]
-        weight = 1.0 / (counts[first] * counts[second])
-        own = 2.0 / np.maximum(counts[first] * (counts[first] - 1), 1)
-        for place in np.unique(cell):
-            here = (cell == place) & ~same
-            nonmated[place] += histogram(similarities[here], weight[here])
-        for place in range(_FOLDS):
-            here = same & (fold[first] == place)
-            mated[place] += histogram(similarities[here], own[here])
-    return nonmated.reshape(_FOLDS, _FOLDS, BINS), mated
+        own = np.maximum(counts[first] * (counts[first] - 1) / 2, 1)
+        weight = 1.0 / np.where(same, own, counts[first] * counts[second])
+        cell = np.ravel_multi_index(
+            (same.astype(np.int64), fold[first], fold[second], bins_of(similarities)), shape
+        )
+        total += np.bincount(cell, weight, total.size).reshape(shape)
+    return total[0], np.einsum("ffb->fb", total[1])
 
 
 def comparisons(

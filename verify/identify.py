@@ -74,6 +74,9 @@ class Identification:
         gallery_size: how many templates the face met.
         agreement: share of the nearest neighbours, as many as the first candidate could fill,
             that are the first candidate's; 0…1.
+        unsure_above: the similarity asked for "unsure".
+        unsure_fpir: the rate of `unsure_above`.
+        extrapolated: whether a threshold rests on a tail fitted beyond what was counted.
     """
 
     answer: Answer
@@ -82,6 +85,9 @@ class Identification:
     fpir: float
     gallery_size: int
     agreement: float
+    unsure_above: float
+    unsure_fpir: float
+    extrapolated: bool = False
 
     @property
     def person(self) -> str | None:
@@ -99,26 +105,40 @@ class Identification:
             "answer": self.answer,
             "person": self.person,
             "threshold": round(self.threshold, 6),
+            "unsure_above": round(self.unsure_above, 6),
             "fpir": self.fpir,
+            "unsure_fpir": self.unsure_fpir,
+            "extrapolated": self.extrapolated,
             "gallery_size": self.gallery_size,
             "agreement": round(self.agreement, 3),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
         }
 
 
-def gallery_rule(calibration: Calibration, size: int, fpir: float | None) -> Rule:
+def gallery_rule(
+    calibration: Calibration,
+    size: int,
+    fpir: float | None,
+    *,
+    unsure: float | None = None,
+    extrapolate: bool = False,
+) -> Rule:
     """The rule for a gallery of a size.
 
     Args:
         calibration: the curve of the space.
         size: templates in the gallery.
         fpir: the asked rate; None: 0.01, or the smallest the calibration supports for this size.
+        unsure: the second rate; see `verify.decision.rule_at`.
+        extrapolate: go beyond what was counted.
 
     Raises:
         UnsupportedRate: the asked rate, or for None any rate up to 0.1, cannot be shown.
     """
+    if fpir is None and extrapolate:
+        fpir = DEFAULT_FPIR
     if fpir is not None:
-        return rule_at(calibration, fpir, size)
+        return rule_at(calibration, fpir, size, unsure=unsure, extrapolate=extrapolate)
     smallest = calibration.smallest_rate(size)
     if smallest > _LARGEST_DEFAULT:
         smallest = rounded_up(smallest)
@@ -127,7 +147,7 @@ def gallery_rule(calibration: Calibration, size: int, fpir: float | None) -> Rul
             f"fewer than {smallest:.0%} strangers taken for somebody: calibrate on more people "
             f"with vultus calibrate PEOPLE, or accept it with --fpir {smallest:g}."
         )
-    return rule_at(calibration, max(DEFAULT_FPIR, smallest), size)
+    return rule_at(calibration, max(DEFAULT_FPIR, smallest), size, unsure=unsure)
 
 
 def identify(
@@ -139,6 +159,8 @@ def identify(
     fpir: float | None = None,
     k: int = NEIGHBOURS,
     within: NDArray[np.int64] | None = None,
+    unsure: float | None = None,
+    extrapolate: bool = False,
 ) -> list[Identification]:
     """Find out who faces are; every hit is checked against the database.
 
@@ -150,6 +172,8 @@ def identify(
         fpir: the asked false-positive identification rate; see `gallery_rule`.
         k: how many templates to look at for each face.
         within: int64 (M,), ids of the sites to search; None: all.
+        unsure: the second rate; see `verify.decision.rule_at`.
+        extrapolate: go beyond what was counted.
 
     Raises:
         UnsupportedRate: the calibration cannot show the rate for this gallery.
@@ -158,8 +182,9 @@ def identify(
     if size == 0:
         rate = DEFAULT_FPIR if fpir is None else fpir
         per_comparison(rate, 1)  # refuses what is no rate
-        return [_judge(None, {}, Rule(1.0, 1.0, rate), 0) for _ in queries]
-    rule = gallery_rule(calibration, size, fpir)
+        nobody = Rule(1.0, 1.0, rate, rate if unsure is None else unsure)
+        return [_judge(None, {}, nobody, 0) for _ in queries]
+    rule = gallery_rule(calibration, size, fpir, unsure=unsure, extrapolate=extrapolate)
     found = index.search(queries, min(k, size), within)
     owner = owners(session, np.unique(found.ids[found.ids >= 0]).tolist())
     return [_judge(found[q], owner, rule, size) for q in range(len(queries))]
@@ -183,12 +208,26 @@ def _judge(hits: Hits | None, owner: dict[int, Owner], rule: Rule, size: int) ->
         by_person.setdefault(hit[2].uid, []).append(hit)
     candidates = [_candidate(group, rule) for group in by_person.values()]
     if not candidates:
-        return Identification("no", (), rule.threshold, rule.rate, size, 0.0)
+        return _identification("no", (), rule, size, 0.0)
     first = candidates[0]
     near = known[: len(first.evidence)]
     agreement = sum(hit[2].uid == first.uid for hit in near) / len(near)
+    return _identification(first.answer, tuple(candidates), rule, size, agreement)
+
+
+def _identification(
+    answer: Answer, candidates: tuple[Candidate, ...], rule: Rule, size: int, agreement: float
+) -> Identification:
     return Identification(
-        first.answer, tuple(candidates), rule.threshold, rule.rate, size, agreement
+        answer=answer,
+        candidates=candidates,
+        threshold=rule.threshold,
+        fpir=rule.rate,
+        gallery_size=size,
+        agreement=agreement,
+        unsure_above=rule.unsure_above,
+        unsure_fpir=rule.unsure_rate,
+        extrapolated=rule.extrapolated,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.calibration import Calibration
-from verify.decision import DEFAULT_FMR, Decision, rule_at
+from verify.decision import DEFAULT_FMR, Decision, Rule, extrapolation_reason, rule_at
 from verify.errors import NoTemplates
 
 
@@ -21,6 +21,9 @@ def compare(
     second: NDArray[np.float32],
     calibration: Calibration,
     fmr: float = DEFAULT_FMR,
+    *,
+    unsure: float | None = None,
+    extrapolate: bool = False,
 ) -> Decision:
     """Decide whether two probes show the same person.
 
@@ -29,16 +32,40 @@ def compare(
         second: float32 (F', D), likewise.
         calibration: the curve of their space.
         fmr: the asked false-match rate.
+        unsure: the second rate; see `verify.decision.rule_at`.
+        extrapolate: go beyond what was counted.
 
     Raises:
         UnsupportedRate: the calibration cannot show that rate.
     """
-    rule = rule_at(calibration, fmr)
+    rule = rule_at(calibration, fmr, unsure=unsure, extrapolate=extrapolate)
     similarity = float((first @ second.T).mean())
+    return _decision(rule, similarity, calibration)
+
+
+def _decision(
+    rule: Rule,
+    similarity: float,
+    calibration: Calibration,
+    person: str | None = None,
+    templates: int = 1,
+    reasons: tuple[str, ...] = (),
+) -> Decision:
+    """What a rule says of a similarity."""
     return Decision(
-        rule.answer(similarity), similarity, rule.threshold, rule.unsure_above, fmr,
-        calibration.space,
-    )  # fmt: skip
+        match=rule.answer(similarity),
+        similarity=similarity,
+        threshold=rule.threshold,
+        unsure_above=rule.unsure_above,
+        fmr=rule.rate,
+        space=calibration.space,
+        person=person,
+        templates=templates,
+        reasons=reasons + extrapolation_reason(rule, calibration),
+        unsure_fmr=rule.unsure_rate,
+        extrapolated=rule.extrapolated,
+        probability=calibration.probability_at(similarity),
+    )
 
 
 def verify(
@@ -47,6 +74,9 @@ def verify(
     calibration: Calibration,
     fmr: float = DEFAULT_FMR,
     person: str | None = None,
+    *,
+    unsure: float | None = None,
+    extrapolate: bool = False,
 ) -> Decision:
     """Decide whether a probe shows a person.
 
@@ -60,25 +90,24 @@ def verify(
         calibration: the curve of their space.
         fmr: the asked false-match rate over all templates.
         person: the claimed name.
+        unsure: the second rate; see `verify.decision.rule_at`.
+        extrapolate: go beyond what was counted where even one template needs it.
 
     Raises:
         NoTemplates: M is 0.
         UnsupportedRate: the calibration cannot show that rate even for one template.
     """
     require_templates(templates, person)
-    calibration.threshold(fmr)  # refuses what is no rate
+    rule_at(calibration, fmr, extrapolate=extrapolate)  # refuses what is no rate
     usable = max(1, int(fmr / calibration.smallest_fmr))
     reasons: tuple[str, ...] = ()
     if usable < len(templates):
         said = f"compared with the {usable} most typical of {len(templates)} templates: "
         reasons = (said + f"more cannot be answered for at a false-match rate of {fmr:.2g}",)
         templates = templates[most_typical(templates, usable)]
-    rule = rule_at(calibration, fmr, len(templates))
+    rule = rule_at(calibration, fmr, len(templates), unsure=unsure, extrapolate=extrapolate)
     similarity = float((probe @ templates.T).mean(axis=0).max())
-    return Decision(
-        rule.answer(similarity), similarity, rule.threshold, rule.unsure_above, fmr,
-        calibration.space, person, len(templates), reasons,
-    )  # fmt: skip
+    return _decision(rule, similarity, calibration, person, len(templates), reasons)
 
 
 def require_templates(templates: NDArray[np.float32], person: str | None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from embedder.photo import Source
 from embedder.quality import DEFAULT_GATE, Gate
 from store.gallery import record_decision, require_space
@@ -12,7 +14,8 @@ from store.people import find_person
 from store.templates import vectors_of
 from verify import pair
 from verify.capture import FRAMES, TIMEOUT, Probe, take
-from verify.decision import DEFAULT_FMR, Decision
+from verify.decision import DEFAULT_FMR, Decision, rule_at
+from verify.explain import explain as explanation_of
 from verify.opening import Parts
 
 
@@ -66,6 +69,9 @@ def verify_person(
     fmr: float = DEFAULT_FMR,
     site: str | None = None,
     rules: CaptureRules | None = None,
+    unsure: float | None = None,
+    extrapolate: bool = False,
+    explain: bool = False,
 ) -> Decision:
     """Decide whether a capture shows a stored person, and record the decision.
 
@@ -76,6 +82,9 @@ def verify_person(
         fmr: the asked false-match rate.
         site: look for the person only there.
         rules: how the probe is taken.
+        unsure: the false-match rate up to which the answer is "unsure"; None: ten times `fmr`.
+        extrapolate: answer at rates beyond what the calibration's counts show, and say so.
+        explain: gather what the answer rests on; it opens the index.
 
     Raises:
         UnknownPerson, AmbiguousPerson: nobody or several people of that name.
@@ -89,9 +98,18 @@ def verify_person(
         _, templates = vectors_of(session, person.id, parts.card.space)
     # refuse what cannot be decided before any camera runs
     pair.require_templates(templates, person.name)
-    parts.calibration.threshold(fmr)
+    rule_at(parts.calibration, fmr, unsure=unsure, extrapolate=extrapolate)
     probe = (rules or CaptureRules()).take(parts, source)
-    decision = pair.verify(probe.vectors, templates, parts.calibration, fmr, person.name)
+    decision = pair.verify(
+        probe.vectors, templates, parts.calibration, fmr, person.name, unsure=unsure,
+        extrapolate=extrapolate,
+    )  # fmt: skip
+    if explain:
+        told = explanation_of(
+            parts, person.id, probe.vectors, probe.faces, similarity=decision.similarity,
+            comparisons=decision.templates, within=np.array([person.site_id], np.int64),
+        )  # fmt: skip
+        decision = replace(decision, explanation=told)
     _record(parts, "verify", decision, probe.source, person.id)
     return decision
 
@@ -103,12 +121,16 @@ def compare_captures(
     *,
     fmr: float = DEFAULT_FMR,
     rules: CaptureRules | None = None,
+    unsure: float | None = None,
+    extrapolate: bool = False,
 ) -> Comparison:
     """Decide whether two captures show the same person; arguments and errors as `verify_person`."""
-    parts.calibration.threshold(fmr)
+    rule_at(parts.calibration, fmr, unsure=unsure, extrapolate=extrapolate)
     rules = rules or CaptureRules()
     one, other = rules.take(parts, first), rules.take(parts, second)
-    decision = pair.compare(one.vectors, other.vectors, parts.calibration, fmr)
+    decision = pair.compare(
+        one.vectors, other.vectors, parts.calibration, fmr, unsure=unsure, extrapolate=extrapolate
+    )
     if len(one.vectors) > 1 or len(other.vectors) > 1:
         frames = f"{len(one.vectors)} and {len(other.vectors)} frames averaged"
         decision = replace(decision, reasons=(*decision.reasons, frames))
@@ -125,4 +147,5 @@ def _record(
             session, kind=kind, answer=decision.match, space=decision.space, source=source,
             person_id=person_id, similarity=decision.similarity, threshold=decision.threshold,
             fmr=decision.fmr, calibration_id=calibration_id,
+            unsure_above=decision.unsure_above, extrapolated=decision.extrapolated,
         )  # fmt: skip

@@ -20,6 +20,8 @@ from embedder.photo import Source, printable
 from embedder.quality import Gate
 from store.gallery import record_decision
 from store.people import site_ids
+from verify.explain import Explanation
+from verify.explain import explain as explanation_of
 from verify.identify import NEIGHBOURS, Identification, identify
 from verify.opening import Parts
 
@@ -32,16 +34,19 @@ class IdentifiedFace:
         box: x, y, width, height in photo pixels.
         quality: its measures.
         who: the answer and the candidates.
+        explanation: what the first candidate's answer rests on, where it was asked for.
     """
 
     box: tuple[float, float, float, float]
     quality: dict[str, float]
     who: Identification
+    explanation: Explanation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         box = [round(value, 1) for value in self.box]
-        return {"box": box, "quality": self.quality, **self.who.to_dict()}
+        told = {} if self.explanation is None else {"explanation": self.explanation.to_dict()}
+        return {"box": box, "quality": self.quality, **self.who.to_dict(), **told}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,9 @@ def identify_photos(
     sites: list[str] | None = None,
     on_multiple: str = "all",
     gate: Gate | None = None,
+    unsure: float | None = None,
+    extrapolate: bool = False,
+    explain: bool = False,
 ) -> Iterator[IdentifiedPhoto]:
     """Identify the faces of photos, one photo after the other.
 
@@ -100,13 +108,18 @@ def identify_photos(
         sites: names of the sites to search; None: all.
         on_multiple: which faces of a photo: `all`, `largest`, `centre`, `reject`.
         gate: the least quality; None: the default gate.
+        unsure: the rate up to which the answer is "unsure"; None: ten times the asked one.
+        extrapolate: answer at rates beyond what the calibration's counts show, and say so.
+        explain: gather what the answer about the first candidate rests on.
 
     Raises:
         UnsupportedRate, NoCalibration: the rate cannot be promised.
         SpaceMismatch: the gallery is of another space.
     """
     within = _site_array(parts, sites)
-    rate = {"fpir": fpir, "k": k, "within": within}
+    rate = {
+        "fpir": fpir, "k": k, "within": within, "unsure": unsure, "extrapolate": extrapolate,
+    }  # fmt: skip
     for source in sources:
         try:
             photo = parts.embedder.read(source)
@@ -117,12 +130,12 @@ def identify_photos(
         faces = parts.embedder.faces(photo, on_multiple)
         admission = admit(faces, on_multiple, Gate() if gate is None else gate)
         chosen = sorted(admission.faces, key=lambda face: float(face.crop.face.box[0]))
-        found = tuple(_identify(parts, chosen, photo.source, rate)) if chosen else ()
+        found = tuple(_identify(parts, chosen, photo.source, rate, explain)) if chosen else ()
         yield IdentifiedPhoto(photo.source, found, admission.reason, admission.detail)
 
 
 def _identify(
-    parts: Parts, faces: list[FoundFace], source: str, rate: dict[str, Any]
+    parts: Parts, faces: list[FoundFace], source: str, rate: dict[str, Any], explain: bool
 ) -> Iterator[IdentifiedFace]:
     vectors = parts.embedder.encode(faces).vectors
     with parts.store.read() as session:
@@ -135,11 +148,38 @@ def _identify(
                 session, kind="identify", answer=who.answer, space=parts.card.space,
                 source=source, similarity=None if first is None else first.similarity,
                 threshold=who.threshold, fmr=who.fpir, calibration_id=calibration_id,
-                person_id=who.person_id,
+                person_id=who.person_id, unsure_above=who.unsure_above,
+                extrapolated=who.extrapolated,
             )  # fmt: skip
-    for face, who in zip(faces, answers, strict=True):
+    for i, (face, who) in enumerate(zip(faces, answers, strict=True)):
         x, y, w, h = (float(value) for value in face.crop.face.box)
-        yield IdentifiedFace((x, y, w, h), face.quality.to_dict(), who)
+        told = _explain(parts, face, vectors[i : i + 1], who, rate["within"]) if explain else None
+        yield IdentifiedFace((x, y, w, h), face.quality.to_dict(), who, told)
+
+
+def _explain(
+    parts: Parts,
+    face: FoundFace,
+    vector: NDArray[np.float32],
+    who: Identification,
+    within: NDArray[np.int64] | None,
+) -> Explanation | None:
+    """What the answer about the first candidate rests on; None for an empty gallery.
+
+    Args:
+        parts: the gallery.
+        face: the face.
+        vector: float32 (1, D), its unit vector.
+        who: the answer.
+        within: int64 (M,), ids of the sites searched; None: all.
+    """
+    if not who.candidates:
+        return None
+    first = who.candidates[0]
+    return explanation_of(
+        parts, first.person_id, vector, (face,), similarity=first.similarity,
+        comparisons=who.gallery_size, within=within,
+    )  # fmt: skip
 
 
 def _site_array(parts: Parts, sites: list[str] | None) -> NDArray[np.int64] | None:

@@ -11,7 +11,6 @@ from selenium import webdriver
 
 from enroll.gallery import open_gallery
 
-
 LOADED = """
 const done = arguments[arguments.length - 1];
 const images = [...document.images];

@@ -3,10 +3,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect, select, text
 
 from migrations import Status, check, ensure_schema, script_config, upgrade
 from store import records, schema
@@ -75,6 +76,29 @@ def test_upgrading_an_empty_database(path: Path):
         store.require_current()
         assert session.execute(text("SELECT id, rev, space FROM gallery")).all() == [(1, 0, None)]
         assert session.execute(text("SELECT id, name FROM sites")).all() == [(0, "")]
+
+
+def test_a_gallery_of_the_first_schema_keeps_its_decisions(path: Path):
+    with Store.open(path) as store:
+        with store.migrating() as connection:
+            config = script_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+        assert check(store) is Status.BEHIND
+        decide = (
+            "INSERT INTO decisions (time, kind, answer, space, source, threshold) "
+            "VALUES ('2026-01-31 00:00:00', 'verify', 'no', 's', 'a.jpg', 0.4)"
+        )
+        with store.begin() as session:
+            session.execute(text(decide))
+        with pytest.raises(SchemaBehind, match="run `vultus db upgrade`"):
+            ensure_schema(store)
+        assert upgrade(store) is Status.BEHIND
+        with store.read() as session:
+            kept = session.scalars(select(records.Decision)).one()
+            assert (kept.answer, kept.threshold) == ("no", 0.4)
+            assert (kept.extrapolated, kept.unsure_above) == (None, None)
+            assert session.scalars(select(records.Profile)).all() == []
 
 
 def test_each_gallery_has_its_own_uid(tmp_path: Path):

@@ -56,6 +56,7 @@ def test_unusable_input_is_2_and_ours_is_3():
         "NoUsableFrame",
         "ProbeRejected",
         "NoTemplates",
+        "PairsUnusable",
     }
 
 

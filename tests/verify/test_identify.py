@@ -273,6 +273,9 @@ def test_what_scripts_read(gallery: Gallery):
         "fpir": 0.01,
         "gallery_size": 3,
         "agreement": 1.0,
+        "unsure_above": 0.75,
+        "unsure_fpir": 0.1,
+        "extrapolated": False,
     }
     uid = candidate.pop("uid")
     with gallery.store.read() as session:
