@@ -14,6 +14,7 @@ from embedder.admission import admit
 from embedder.errors import UnusablePhoto
 from embedder.photo import is_photo_name
 from embedder.quality import DEFAULT_GATE
+from embedder.weights import digest_of
 from store.calibrations import (
     decisions_by_calibration,
     find_calibration,
@@ -31,6 +32,7 @@ from verify.errors import CalibrationBroken, NoCalibration, NothingToMeasure
 from verify.fitting import fit
 from verify.opening import Parts
 from verify.output import as_line
+from verify.photoset import PhotoSet
 from verify.progress import progress
 
 _BATCH = 32
@@ -257,6 +259,29 @@ def find(parts: Parts, number: str) -> tuple[Calibration, Row | None]:
         row = find_calibration(session, int(number))
         session.expunge(row)
     return parse(row.body), row
+
+
+def of_photos(photos: PhotoSet, space: str) -> Calibration:
+    """The curve of the photos an evaluation looked at, less those without a usable face.
+
+    Args:
+        photos: the photos as vectors.
+        space: the vector space.
+
+    Raises:
+        NothingToMeasure: fewer than four people.
+    """
+    listing = photos.listing
+    rows = np.flatnonzero(photos.looked & ~photos.failed)
+    names = [listing.person(int(row)) for row in rows]
+    _require_people(len(set(names)), str(listing.root))
+    digest = hashlib.sha256()
+    for row, name in zip(rows.tolist(), names, strict=True):
+        digest.update(f"{name}\0{digest_of(Path(listing.path(row)))}\n".encode())
+    return fit(
+        photos.vectors[rows], names, space=space, source=listing.root.resolve().name,
+        data_digest=digest.hexdigest(),
+    )  # fmt: skip
 
 
 def _held(parts: Parts) -> frozenset[str]:

@@ -13,6 +13,7 @@ import click
 
 from embedder.photo import MAX_PIXELS
 from verify.decision import DEFAULT_FMR, Decision
+from verify.errors import NoCalibration
 from verify.identify import NEIGHBOURS
 from verify.opening import Parts, Places
 from verify.output import as_csv, as_json, as_line, as_table, error_values
@@ -20,6 +21,8 @@ from verify.output import as_csv, as_json, as_line, as_table, error_values
 if TYPE_CHECKING:
     from verify.evaluation import ClusteringResult, IdentificationResult, VerificationResult
     from verify.photos import IdentifiedPhoto
+    from verify.photoset import PhotoSet
+    from verify.probability import Reliability
     from verify.profiles import Rates
 
 P = ParamSpec("P")
@@ -692,6 +695,7 @@ def _tell_evaluation(
     form: str,
     page: Path | None,
     values: Path | None,
+    reliability: Reliability | None = None,
 ) -> None:
     """Print a result, and write it where asked."""
     from verify.evaluation_text import text
@@ -703,7 +707,16 @@ def _tell_evaluation(
     if page is not None:
         from verify.report import write_report
 
-        write_report(result, page)
+        write_report(result, page, reliability=reliability)
+
+
+def _reliability_in_force(parts: Parts) -> Reliability | None:
+    """The held-out check of the calibration in force, or None where there is none."""
+    try:
+        curve = parts.calibration.probability
+    except NoCalibration:
+        return None
+    return None if curve is None else curve.reliability
 
 
 folder_argument = click.argument(
@@ -756,6 +769,11 @@ Examples:
     help="A csv table, person (or file) and any columns: rates for each of their values.",
 )
 @click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --all-pairs: also write the curve; vultus calibrate import FILE --use uses it.",
+)
+@click.option(
     "--by-fmr",
     type=click.FloatRange(0, 0.1, min_open=True),
     default=1e-3,
@@ -773,6 +791,7 @@ def evaluate_pairs(
     threshold_pairs: Path | None,
     people: int | None,
     by: Path | None,
+    calibration: Path | None,
     by_fmr: float,
     on_multiple: str,
     drop_failures: bool,
@@ -792,11 +811,23 @@ def evaluate_pairs(
         raise click.UsageError("--threshold-pairs goes with --pairs FILE.")
     if people is not None and not all_pairs:
         raise click.UsageError("--people goes with --all-pairs.")
+    if calibration is not None and not all_pairs:
+        raise click.UsageError("--calibration goes with --all-pairs.")
     rules = Rules(places.detector, on_multiple, drop_failures, seed, quiet)
     source = PairSource(pairs, threshold_pairs, people, by, by_fmr)
     with Parts(places) as parts:
-        result = evaluate_verification(parts.embedder, folder, source, rules)
-    _tell_evaluation(result, form, page, values)
+        space = parts.card.space
+
+        def keep(photos: PhotoSet) -> None:
+            if calibration is not None:
+                from verify.calibrating import of_photos
+
+                curve = as_json(of_photos(photos, space).to_dict())
+                calibration.write_text(curve + "\n", encoding="utf-8")
+
+        result = evaluate_verification(parts.embedder, folder, source, rules, keep)
+        reliability = _reliability_in_force(parts)
+    _tell_evaluation(result, form, page, values, reliability)
 
 
 @evaluate.command(

@@ -12,6 +12,7 @@ Letters: N photos, C comparisons.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations, islice
@@ -130,7 +131,11 @@ class PairSource:
 
 
 def evaluate_verification(
-    embedder: Embedder, root: Path, source: PairSource, rules: Rules | None = None
+    embedder: Embedder,
+    root: Path,
+    source: PairSource,
+    rules: Rules | None = None,
+    also: Callable[[PhotoSet], None] | None = None,
 ) -> VerificationResult:
     """Compare pairs of photos of a folder of people.
 
@@ -139,6 +144,7 @@ def evaluate_verification(
         root: the folder; see `verify.photoset` for its forms.
         source: which pairs.
         rules: how.
+        also: called with the photos as vectors, before anything is measured on them.
 
     Raises:
         NothingToMeasure: no photos, or no comparison at all.
@@ -151,6 +157,8 @@ def evaluate_verification(
     if source.pairs is None:
         used = _drawn(listing, source.people, rules.seed)
         photos = rules.encode(embedder, listing, np.flatnonzero(used))
+        if also is not None:
+            also(photos)
         scored, folds, words = verify_all(photos, used, rules)
         sides = (np.flatnonzero(used), np.flatnonzero(used))
     else:
@@ -159,6 +167,8 @@ def evaluate_verification(
         if source.threshold_pairs is not None:
             choosing = read_pairs(source.threshold_pairs, listing)
         photos = rules.encode(embedder, listing, _rows(pairs, choosing))
+        if also is not None:
+            also(photos)
         scored, folds, words = verify_listed(photos, pairs, choosing, rules)
         sides = (np.unique(pairs.first), np.unique(pairs.second))
     return verification(

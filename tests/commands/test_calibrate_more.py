@@ -150,3 +150,21 @@ def test_the_audit_of_scores(inside: Callable[..., Done], own: Gallery):
     said = inside("audit", "scores", *own.at, "--format", "json").json()
     assert said["drifted"] is False
     assert said["too_few"]
+
+
+def test_the_curve_of_an_evaluation_can_be_imported_and_used(
+    inside: Callable[..., Done], own: Gallery, album: Path, tmp_path: Path
+):
+    curve, people = tmp_path / "curve.json", album / "people"
+    done = inside(
+        "evaluate", "verification", people, "--all-pairs", "--quiet", "--calibration", curve,
+        *own.at,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    values = json.loads(curve.read_text(encoding="utf-8"))
+    again = inside("calibrate", "fit", people, *own.at, "--format", "json").json()
+    assert values["people"] == again["people"] > 6
+    assert values["nonmated"] == again["nonmated"]
+    assert values["mated"] == again["mated"]
+    assert inside("calibrate", "import", curve, "--use", *own.at).code == 0
+    assert not numbers(inside, own)["shipped"]
