@@ -236,8 +236,12 @@ def test_a_threshold_outside_the_similarities_is_not_marked(threshold):
 
 def test_empty_histograms_and_one_rank_are_drawn():
     none = np.zeros(4, dtype=np.int64)
-    tree(charts.similarities(Histogram(np.linspace(-1, 1, 5), none, none), None, ""))
-    tree(charts.cmc((0.5,), {1: rate(0.5, 0.4, 0.6), 5: rate(1.0, 1.0, 1.0)}))
+    empty = charts.similarities(Histogram(np.linspace(-1, 1, 5), none, none), None, "")
+    single = charts.cmc((0.5,), {1: rate(0.5, 0.4, 0.6), 5: rate(1.0, 1.0, 1.0)})
+    for svg in (empty, single):
+        assert len(list(tree(svg).iter())) > 10, "axes at the least"
+        assert "nan" not in svg
+        assert "inf" not in svg
 
 
 def test_a_cmc_rises_from_rank_1_at_the_left_edge():
