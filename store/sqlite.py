@@ -7,6 +7,8 @@ half-way because another writer came between its reading and its writing.
 """
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,7 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import OperationalError
 
 BUSY_SECONDS = 10.0
-# busy_timeout comes first: switching to WAL may itself have to wait
+# busy_timeout comes first: the others may have to wait
 PRAGMAS = (
     f"busy_timeout={BUSY_SECONDS * 1000:.0f}",
     "journal_mode=WAL",
@@ -55,7 +57,25 @@ def tune(engine: Engine) -> None:
 def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection
     connection.isolation_level = None  # the driver emits no BEGIN of its own
     for pragma in PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}").close()
+        _patiently(connection, f"PRAGMA {pragma}")
+
+
+def _patiently(connection: Any, statement: str) -> None:  # noqa: ANN401 - a driver's connection
+    """Run a statement, again and again while the database is busy.
+
+    Where two connections switch a new file to WAL at once, SQLite sees a deadlock and gives up on
+    one of them without waiting the busy timeout out.
+    """
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(statement).close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _on_begin(connection: Connection) -> None:

@@ -190,11 +190,13 @@ def test_a_migration_that_leaves_rows_dangling_is_undone(path: Path):
             assert session.scalar(text("SELECT count(*) FROM sites")) == 2
 
 
-def test_many_first_runs_at_once(path: Path):
-    def first_run(_: int) -> None:
+def test_many_first_runs_at_once(tmp_path: Path):
+    def first_run(path: Path) -> None:
         with Store.open(path) as store:
             ensure_schema(store)
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(first_run, range(8)))
-    assert check(path) is Status.CURRENT
+    for turn in range(10):
+        path = tmp_path / f"{turn}.sqlite3"
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(first_run, [path] * 16))
+        assert check(path) is Status.CURRENT
