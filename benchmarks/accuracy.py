@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from pictures import Vectors, data_folder, lfw
 
 from embedder.encoder import known_models
-from enroll.cluster import cuts_of, partition
+from enroll.cluster import partition
 from index.partition import agreement
 from verify.calibration import calibration_for
+from verify.cuts import cuts_of
 from verify.scores import OpenSetRates, accuracy, best_threshold, open_set_rates
 
 TARGETS = {

@@ -6,8 +6,7 @@ nothing twice; the result is a run of numbered clusters, the largest first, whic
 
 The default method needs no number of clusters: average link with a cut that follows the size of
 the clusters (`index.linkage.sized_link`), at the similarity that strangers of the calibration
-reach at a rate of `CUT_RATE`. The rate was chosen on other people than it is measured on; see
-docs/clustering.md.
+reach at a rate of `verify.cuts.CUT_RATE`; see docs/clustering.md.
 
 Letters: N faces, D dimensions.
 """
@@ -41,12 +40,9 @@ from store.gallery import pin_space, require_space
 from store.photos import photo_records, record_photo
 from store.sync import refresh, save
 from store.templates import LibraryFaces, faces_of_photos
-from verify.calibration import Calibration
-from verify.errors import UnsupportedRate
+from verify.cuts import cuts_of
 from verify.opening import Parts
 
-CUT_RATE = 5e-5
-_STRANGERS_RATE = 0.5
 _SMALL, _TRIES = 1_000_000, 10  # products a step up to which k-means can begin anew so often
 NO_FACE = "face_not_found"
 
@@ -194,22 +190,6 @@ def cluster_library(
     return Clustering(run.id, method, len(paths), told, tuple(unsorted))
 
 
-def cuts_of(calibration: Calibration) -> tuple[float, float]:
-    """The cut of the default method, and the similarity of the median pair of strangers.
-
-    Raises:
-        UnsupportedRate: the calibration shows too few people; never for more than six.
-    """
-    rate = max(CUT_RATE, calibration.smallest_fmr * (1 + 1e-9))
-    if rate >= _STRANGERS_RATE:
-        raise UnsupportedRate(
-            f"The calibration on {calibration.source} shows too few people "
-            f"({calibration.people}) to cluster by: calibrate on more people with vultus "
-            "calibrate PEOPLE, or give the number of clusters."
-        )
-    return calibration.threshold(rate), calibration.threshold(_STRANGERS_RATE)
-
-
 def partition(
     vectors: NDArray[np.float32],
     cuts: tuple[float, float],
@@ -219,7 +199,7 @@ def partition(
 
     Args:
         vectors: float32 (N, D), unit rows.
-        cuts: as `cuts_of` gives them.
+        cuts: as `verify.cuts.cuts_of` gives them.
         apart: int64 (P, 2), rows that must not share a cluster.
 
     Returns:

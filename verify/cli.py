@@ -916,10 +916,11 @@ def evaluate_clusters(
     form: str,
 ) -> None:
     """Cluster a folder of people as vultus cluster does, and compare with the folders."""
-    from verify.evaluate import Rules, cuts_for, evaluate_clustering
+    from verify.cuts import cuts_of
+    from verify.evaluate import Rules, evaluate_clustering
 
     rules = Rules(places.detector, on_multiple, drop_failures, seed, quiet)
     with Parts(places) as parts:
-        cuts = cuts_for(parts.calibration)
+        cuts = cuts_of(parts.calibration)
         result = evaluate_clustering(parts.embedder, folder, cuts, rules)
     _tell_evaluation(result, form, page, values)

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from embedder.embed import Embedder
 from index.linkage import sized_link
 from index.partition import agreement
-from verify.calibration import Calibration
 from verify.demographics import by_column, false_matches, false_non_matches, read_columns
 from verify.errors import NothingToMeasure, UnsupportedRate
 from verify.evaluation import (
@@ -71,8 +70,6 @@ from verify.resampling import by_person, estimates, supports
 FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 FAR = 1e-3
 EXAMPLES = 20
-CUT_RATE = 5e-5  # the false-match rate of the clusters' cut, as `vultus cluster` has it
-_MEDIAN_RATE = 0.5
 _NO_FOLDS = Folds(None, None, None)
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -571,21 +568,6 @@ def _worst_searches(
     return tuple(examples)
 
 
-def cuts_for(calibration: Calibration) -> tuple[float, float]:
-    """The cuts of `vultus cluster`: where to part clusters, and the median pair of strangers.
-
-    Raises:
-        UnsupportedRate: the calibration shows too few people.
-    """
-    rate = max(CUT_RATE, calibration.smallest_fmr * (1 + 1e-9))
-    if rate >= _MEDIAN_RATE:
-        raise UnsupportedRate(
-            f"The calibration on {calibration.source} shows too few people to cluster by: "
-            "calibrate on more people with vultus calibrate PEOPLE."
-        )
-    return calibration.threshold(rate), calibration.threshold(_MEDIAN_RATE)
-
-
 def evaluate_clustering(
     embedder: Embedder, root: Path, cuts: tuple[float, float], rules: Rules | None = None
 ) -> ClusteringResult:
@@ -594,7 +576,7 @@ def evaluate_clustering(
     Args:
         embedder: detector and encoder.
         root: the folder.
-        cuts: as `cuts_for` gives them.
+        cuts: as `verify.cuts.cuts_of` gives them.
         rules: how.
 
     Raises:
@@ -611,7 +593,7 @@ def clustering(photos: PhotoSet, cuts: tuple[float, float], setup: Setup) -> Clu
 
     Args:
         photos: photos as vectors.
-        cuts: as `cuts_for` gives them.
+        cuts: as `verify.cuts.cuts_of` gives them.
         setup: what is told about the measurement.
 
     Raises:

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 
 from enroll.cluster import (
-    CUT_RATE,
     ClusterRules,
     cluster_library,
-    cuts_of,
     name_person,
     partition,
     summary_of_last,
@@ -26,6 +24,7 @@ from index.errors import VectorIndexError
 from store.errors import InvalidName, SpaceMismatch, UnknownCluster
 from store.templates import faces_of_photos
 from verify.calibration import BINS, Calibration, calibration_for
+from verify.cuts import CUT_RATE, cuts_of
 from verify.errors import UnsupportedRate
 from verify.identify import identify
 

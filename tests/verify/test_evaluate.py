@@ -10,12 +10,12 @@ from enroll import cluster
 from index.partition import agreement
 from verify import evaluate as module
 from verify.calibration import Calibration
+from verify.cuts import CUT_RATE, cuts_of
 from verify.errors import NothingToMeasure, UnsupportedRate
 from verify.evaluate import (
     PairSource,
     Rules,
     clustering,
-    cuts_for,
     evaluate_clustering,
     evaluate_identification,
     evaluate_verification,
@@ -204,10 +204,12 @@ def test_no_vector_no_clusters():
 
 def test_clusters_are_cut_as_the_command_cuts(curve: Callable[..., Calibration]):
     calibration = curve({1000: 50_000.0, 1500: 49_000.0, 1700: 1000.0})
-    assert cuts_for(calibration) == cluster.cuts_of(calibration)
-    assert module.CUT_RATE == cluster.CUT_RATE
+    cut, strangers = cuts_of(calibration)
+    assert cluster.cuts_of is cuts_of
+    assert calibration.fmr_at(cut) <= max(CUT_RATE, calibration.smallest_fmr * 1.001)
+    assert strangers < cut
     with pytest.raises(UnsupportedRate, match="more people"):
-        cuts_for(curve({1000: 3.0}))
+        cuts_of(curve({1000: 3.0}))
 
 
 def test_the_whole_way(embedder: Embedder, people: dict[str, list[Path]]):
