@@ -7,10 +7,10 @@ The program hands over an open connection in `config.attributes["connection"]`; 
 from alembic import context
 from sqlalchemy.engine import Connection
 
-from store import records
+from store import ledger, records
 from store.session import Store
 
-TABLES = records.Run.metadata  # the one that all tables share
+TABLES = (ledger.Event.metadata, records.Run.metadata)[0]  # one that all tables share
 
 
 def run(connection: Connection) -> None:

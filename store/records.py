@@ -46,6 +46,7 @@ class Decision(Base):
     # the threshold of "unsure", and whether one rests on a fitted tail; None: before revision 0002
     unsure_above: Mapped[float | None]
     extrapolated: Mapped[bool | None]
+    actor: Mapped[str | None]  # who asked: an operating-system user or an API key
 
 
 class Profile(Base):
@@ -72,6 +73,7 @@ class Run(Base):
     method: Mapped[str]
     source: Mapped[str]
     parameters: Mapped[dict[str, Any] | None]
+    state: Mapped[str | None]  # planned, applied or undone; None: applied, before revision 0003
 
 
 class Cluster(Base):
@@ -83,6 +85,7 @@ class Cluster(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
     number: Mapped[int]
+    uid: Mapped[str | None]  # the same from run to run while most of its faces stay together
     person_id: Mapped[int | None] = mapped_column(
         ForeignKey("people.id", ondelete="SET NULL"), index=True
     )

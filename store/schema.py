@@ -24,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from store.columns import NAMING_CONVENTION, UtcDateTime, now
 
-REVISION = "0002"  # the schema this code wants; revisions are four digits, in order
+REVISION = "0003"  # the schema this code wants; revisions are four digits, in order
 DEFAULT_SITE = 0  # the id of the site whose name is ""
 
 
@@ -57,6 +57,16 @@ class Gallery(Base):
     space: Mapped[str | None]
     rev: Mapped[int] = mapped_column(default=0)
     created: Mapped[datetime] = mapped_column(default=now)
+    # where the log of events ends: its length and the hash of its last row
+    log_length: Mapped[int | None]
+    log_head: Mapped[str | None]
+    # fingerprint of the key that seals templates and crops; None: they are stored as they are
+    sealed: Mapped[str | None]
+    # how vectors are transformed (None, "gallery" or "person"), how often that was renewed, and
+    # the sealed seed of the gallery's transform
+    renewal: Mapped[str | None]
+    epoch: Mapped[int | None]
+    transform: Mapped[bytes | None]
 
 
 class Site(Base):
@@ -67,6 +77,8 @@ class Site(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
+    # what holds for this site: retention, whether consent must be on record, what a gate shows
+    policy: Mapped[dict[str, Any] | None]
 
 
 class Person(Base):
@@ -81,6 +93,10 @@ class Person(Base):
     site_id: Mapped[int] = mapped_column(ForeignKey("sites.id"), index=True)
     expires: Mapped[datetime | None]
     created: Mapped[datetime] = mapped_column(default=now)
+    # why their data may be kept: the legal basis, since when, and where that is written down
+    consent_basis: Mapped[str | None]
+    consent_date: Mapped[datetime | None]
+    consent_reference: Mapped[str | None]
     place: Mapped[Site] = relationship(lazy="joined", innerjoin=True)
 
     @property
@@ -125,6 +141,7 @@ class Face(Base):
     confidence: Mapped[float]
     quality: Mapped[dict[str, Any] | None]
     crop: Mapped[bytes]
+    seal_id: Mapped[int | None]  # the key the crop is sealed under; None: it is not sealed
 
 
 class Template(Base):
@@ -145,6 +162,7 @@ class Template(Base):
     space: Mapped[str]
     vector: Mapped[bytes]
     created: Mapped[datetime] = mapped_column(default=now)
+    seal_id: Mapped[int | None]  # the key the vector is sealed under; None: it is not sealed
 
 
 class Change(Base):

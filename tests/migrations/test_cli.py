@@ -23,9 +23,9 @@ def run(*arguments: str, **more: object) -> tuple[int, str]:
 def test_from_empty_to_current(path: Path):
     where = ("--database", str(path))
     assert run("check", *where)[0] == 3
-    assert run("upgrade", *where) == (0, "The tables of schema 0002 were created.\n")
-    assert run("check", *where) == (0, "current: the database is at schema 0002.\n")
-    assert run("upgrade", *where) == (0, "The database is at schema 0002 already.\n")
+    assert run("upgrade", *where) == (0, "The tables of schema 0003 were created.\n")
+    assert run("check", *where) == (0, "current: the database is at schema 0003.\n")
+    assert run("upgrade", *where) == (0, "The database is at schema 0003 already.\n")
 
 
 @pytest.mark.parametrize(("found", "word"), [("0000", "behind"), ("9999", "ahead")])
