@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from embedder.embed import Embedder, FoundFace
 from embedder.photo import Photo, Source, read_photo
 from embedder.quality import Gate
 from verify.errors import NoUsableFrame, ProbeRejected, SourceUnusable
+from verify.pad import Shot
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 FRAMES = 5
@@ -48,11 +49,19 @@ class Probe:
         vectors: float32 (F, D), unit rows, the best frame first.
         faces: the F faces behind them.
         source: where they came from.
+        photos: the F frames they were found in.
     """
 
     vectors: NDArray[np.float32]
     faces: tuple[FoundFace, ...]
     source: str
+    photos: tuple[Photo, ...] = ()
+
+    @property
+    def shots(self) -> list[Shot]:
+        """The frames as a gate against presentation attacks takes them."""
+        pairs = zip(self.photos, self.faces, strict=True)
+        return [Shot(photo, face.crop.face) for photo, face in pairs]
 
 
 def is_moving(source: str) -> bool:
@@ -96,24 +105,47 @@ def take(
     if admission.reason is not None:
         raise ProbeRejected(f"{photo.source}: {admission.detail}.", admission.reason)
     chosen = admission.faces[:1]
-    return Probe(embedder.encode(chosen).vectors, chosen, photo.source)
+    return Probe(embedder.encode(chosen).vectors, chosen, photo.source, (photo,))
 
 
 def _from_frames(
     embedder: Embedder, source: str, rule: str, gate: Gate, frames: int, timeout: float
 ) -> Probe:
-    good: list[FoundFace] = []
+    good: list[tuple[FoundFace, Photo]] = []
     refused: Counter[str] = Counter()
-    name = _shown(source)
+    name = shown(source)
     with open_source(source) as camera:
         end = time.monotonic() + timeout
         for pixels in _looks(camera):
-            admission = admit(embedder.faces(Photo(pixels, "", name), rule), rule, gate)
-            good += admission.faces[:1]
+            photo = Photo(pixels, "", name)
+            admission = admit(embedder.faces(photo, rule), rule, gate)
+            good += [(face, photo) for face in admission.faces[:1]]
             if admission.reason is not None:
                 refused[admission.reason] += 1
             if len(good) >= 2 * frames or time.monotonic() > end:
                 break
+    return best_of(embedder, good, frames, name, refused)
+
+
+def best_of(
+    embedder: Embedder,
+    good: Sequence[tuple[FoundFace, Photo]],
+    frames: int,
+    name: str,
+    refused: Counter[str],
+) -> Probe:
+    """The probe from the best frames, by sharpness and size.
+
+    Args:
+        embedder: what encodes them.
+        good: faces with their frames.
+        frames: how many to take.
+        name: where they came from.
+        refused: reason code → frames without a good face.
+
+    Raises:
+        NoUsableFrame: there is none.
+    """
     if not good:
         reason, count = refused.most_common(1)[0] if refused else ("face_not_found", 0)
         raise NoUsableFrame(
@@ -121,8 +153,13 @@ def _from_frames(
             f"({reason} in {count}): look into the camera, closer and in better light.",
             reason,
         )
-    best = sorted(good, key=lambda f: -f.quality.sharpness * min(f.quality.size, 112.0))[:frames]
-    return Probe(embedder.encode(best).vectors, tuple(best), name)
+    faces, photos = zip(*rank(good)[:frames], strict=True)
+    return Probe(embedder.encode(faces).vectors, faces, name, photos)
+
+
+def rank(good: Sequence[tuple[FoundFace, Photo]]) -> list[tuple[FoundFace, Photo]]:
+    """Faces with their frames, the best first, by sharpness and size."""
+    return sorted(good, key=lambda f: -f[0].quality.sharpness * min(f[0].quality.size, 112.0))
 
 
 class Camera(Protocol):
@@ -160,10 +197,10 @@ def open_source(source: str) -> Iterator[Camera]:
         device.release()
         kind = "camera" if source.isdecimal() else "stream" if live else "video"
         raise SourceUnusable(
-            f"The {kind} {_shown(source)} cannot be opened: check that it exists, that nothing "
+            f"The {kind} {shown(source)} cannot be opened: check that it exists, that nothing "
             "else uses it and that you may read it."
         )
-    camera: Camera = LatestFrame(device, _shown(source)) if live else VideoFile(device)
+    camera: Camera = LatestFrame(device, shown(source)) if live else VideoFile(device)
     try:
         yield camera
     finally:
@@ -174,7 +211,7 @@ def _camera_number(source: str) -> int:
     return min(int(source[:400]), _LAST_CAMERA)  # OpenCV takes a C int
 
 
-def _shown(source: str) -> str:
+def shown(source: str) -> str:
     """A source as it may be told and kept: a stream's URL without its user and password."""
     return re.sub(r"://[^/]*@", "://***@", source)
 
@@ -186,6 +223,7 @@ class VideoFile:
         self._device = device
         rate = device.get(cv2.CAP_PROP_FPS) or 25.0
         self._skip = max(0, round(rate / _LOOKS_A_SECOND) - 1)
+        self.interval = (self._skip + 1) / rate  # seconds of the video between two looks
 
     def read(self) -> NDArray[np.uint8] | None:
         """The next frame to look at, uint8 (H, W, 3) RGB, or None at the end."""

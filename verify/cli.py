@@ -20,6 +20,8 @@ from verify.output import as_csv, as_json, as_line, as_table, error_values
 
 if TYPE_CHECKING:
     from verify.evaluation import ClusteringResult, IdentificationResult, VerificationResult
+    from verify.pad import Pad
+    from verify.pad_challenge import Side, Status
     from verify.photos import IdentifiedPhoto
     from verify.photoset import PhotoSet
     from verify.probability import Reliability
@@ -51,6 +53,19 @@ def _rate(_context: click.Context, _option: click.Parameter, value: float | None
     if value is not None and not 0.0 < value < 1.0:
         raise click.BadParameter(f"{value:g} is no rate: give a number between 0 and 1.")
     return value
+
+
+def _sides(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[Side, ...] | None:
+    """Sides between commas, or wrong usage."""
+    if value is None:
+        return None
+    cells = [cell.strip() for cell in value.split(",")]
+    sides: list[Side] = [s for cell in cells for s in ("left", "right") if cell == s]
+    if len(sides) != len(cells):
+        raise click.BadParameter(f"{value!r} is no list of sides such as left,right,left.")
+    return tuple(sides)
 
 
 _SHARED = (
@@ -100,6 +115,13 @@ _SHARED = (
         show_default=True,
         metavar="N",
         help="Refuse photos with more pixels.",
+    ),
+    click.option(
+        "--key-file",
+        metavar="PATH",
+        envvar="VULTUS_KEY_FILE",
+        show_envvar=True,
+        help="What opens a sealed gallery: a key file, or keyring:NAME; see vultus seal.",
     ),
 )
 
@@ -207,6 +229,110 @@ def _rates(
     return rates
 
 
+_PAD_OPTIONS = (
+    click.option(
+        "--pad",
+        type=click.Choice(["off", "observe", "require"]),
+        help="Ask whether a living face stood there: observe tells, require also decides. "
+        "[default: off; require with --challenge]",
+    ),
+    click.option(
+        "--pad-gate",
+        metavar="NAME",
+        help="Which gate looks at the frames. [default: recapture, a heuristic; with --challenge "
+        "none]",
+    ),
+    click.option(
+        "--challenge",
+        is_flag=True,
+        help="Have the person turn the head as asked, in an order drawn at random.",
+    ),
+    click.option(
+        "--turns",
+        metavar="SIDE,SIDE,…",
+        callback=_sides,
+        help="With --challenge and a video: the turns that were asked when it was recorded, such "
+        "as left,right,left.",
+    ),
+)
+
+
+def pad_options(command: Command[T]) -> Command[T]:
+    """The options of presentation attack detection, as one argument `pad`; it needs `source`."""
+
+    @functools.wraps(command)
+    def collected(*args: object, **values: Any) -> T:  # noqa: ANN401 - click passes what it parsed
+        asked = [values.pop(name) for name in ("pad", "pad_gate", "challenge", "turns")]
+        _check_pad(values, *asked)
+        return command(*args, pad=_pad(*asked), **values)
+
+    for option in reversed(_PAD_OPTIONS):
+        collected = option(collected)
+    return collected
+
+
+def _check_pad(
+    values: dict[str, Any],
+    mode: str | None,
+    gate: str | None,
+    challenge: bool,
+    turns: tuple[Side, ...] | None,
+) -> None:
+    """Wrong usage where options of presentation attack detection do not go together."""
+    given = click.get_current_context().get_parameter_source("timeout")
+    live = values["source"].isdecimal() or "://" in values["source"]
+    wrong = {
+        "--pad off does not go with --challenge.": mode == "off" and challenge,
+        "--pad-gate goes with --pad observe, --pad require or --challenge.": gate is not None
+        and mode in {None, "off"}
+        and not challenge,
+        "--turns goes with --challenge.": turns is not None and not challenge,
+        "--turns is for a recorded video: before a camera the order is drawn at random.": turns
+        is not None
+        and live,
+        "--timeout does not go with --challenge, which gives each turn its time.": challenge
+        and given is click.core.ParameterSource.COMMANDLINE,
+        "--challenge needs a face: it does not go with --detector whole.": challenge
+        and values["detector"] == "whole",
+    }
+    for message, holds in wrong.items():
+        if holds:
+            raise click.UsageError(message)
+
+
+def _pad(
+    mode: str | None, gate: str | None, challenge: bool, turns: tuple[Side, ...] | None
+) -> Pad:
+    """What is asked of presentation attack detection."""
+    from verify.pad import DEFAULT_GATE, OFF, Pad, open_gate
+
+    mode = mode or ("require" if challenge else "off")
+    if mode == "off":
+        return OFF
+    if gate is None and not challenge:
+        gate = DEFAULT_GATE
+    opened = None if gate is None else open_gate(gate)
+    asking = None
+    if challenge:
+        from verify.pad_camera import Asking
+
+        asking = Asking(turns, say=_instructions())
+    return Pad("observe" if mode == "observe" else "require", opened, asking)
+
+
+def _instructions() -> Callable[[Status], None]:
+    """Tell each new instruction and each new hint on stderr."""
+    told = ["", ""]
+
+    def say(status: Status) -> None:
+        if status.result is None and [status.text, status.hint] != told:
+            told[:] = status.text, status.hint
+            hint = f" ({status.hint})" if status.hint else ""
+            click.echo(f"{status.step + 1}/{status.steps}: {status.text}{hint}", err=True)
+
+    return say
+
+
 def leave(code: int) -> NoReturn:
     """End the command with an exit code."""
     click.get_current_context().exit(code)
@@ -219,7 +345,9 @@ def leave(code: int) -> NoReturn:
 Examples:
   vultus verify "Ann Lee" --source capture.jpg
   vultus verify ann --source 0 --fmr 1e-4          (a camera)
-  vultus verify ann --source rtsp://gate/1 --timeout 5 --format json""",
+  vultus verify ann --source rtsp://gate/1 --timeout 5 --format json
+  vultus verify ann --source 0 --challenge         (turn the head as asked)
+  vultus verify ann --source capture.jpg --pad observe""",
 )
 @click.argument("person")
 @click.option(
@@ -250,6 +378,7 @@ Examples:
     metavar="SECONDS",
     help="How long a video or camera may take.",
 )
+@pad_options
 @gallery_options
 @format_option("table", "json")
 def verify(
@@ -264,6 +393,7 @@ def verify(
     on_multiple: str,
     frames: int,
     timeout: float,
+    pad: Pad,
     places: Places,
     form: str,
 ) -> None:
@@ -271,6 +401,8 @@ def verify(
 
     The threshold follows from the calibration for the asked false-match rate, over all of the
     person's templates. Exits with 0 for yes, 1 for no, 2 for unsure or an unusable capture.
+
+    Yes says who, never that a living person stood there: that is asked by --pad and --challenge.
     """
     from verify.person import CaptureRules, verify_person
 
@@ -282,6 +414,7 @@ def verify(
         decision = verify_person(
             parts, person, source, fmr=DEFAULT_FMR if rates.first is None else rates.first,
             unsure=rates.second, site=site, rules=rules, extrapolate=extrapolate, explain=explain,
+            pad=pad,
         )  # fmt: skip
         _print_decision(decision, decision.to_dict(), parts, begun, form)
     leave(EXIT[decision.match])
@@ -359,6 +492,9 @@ def _print_decision(
     )
     for reason in decision.reasons:
         click.echo(reason)
+    if decision.pad.outcome != "not_run":
+        why = ", ".join(decision.pad.reasons)
+        click.echo(f"presentation: {decision.pad.outcome} ({decision.pad.gate}) {why}".rstrip())
     if decision.explanation is not None:
         for line in decision.explanation.lines():
             click.echo(f"  {line}")
@@ -596,11 +732,12 @@ def remove_profile(name: str, places: Places) -> None:
 
 
 @click.group(
-    short_help="Check what was decided against what was promised.",
-    epilog="\b\nExample:\n  vultus audit scores --days 7",
+    short_help="What was done, by whom; is the log whole, do the scores hold?",
+    epilog="\b\nExamples:\n  vultus audit log --since 2026-11-01\n  vultus audit verify\n"
+    "  vultus audit scores --days 7",
 )
 def audit() -> None:
-    """Checks over the decisions on record."""
+    """The log of what was done, and checks over it and over the decisions on record."""
 
 
 @audit.command(
@@ -924,3 +1061,62 @@ def evaluate_clusters(
         cuts = cuts_of(parts.calibration)
         result = evaluate_clustering(parts.embedder, folder, cuts, rules)
     _tell_evaluation(result, form, page, values)
+
+
+@evaluate.command(
+    "pad",
+    epilog="""\b
+Examples:
+  vultus evaluate pad presentations/
+  vultus evaluate pad presentations.csv --gate recapture --json rates.json""",
+)
+@click.argument("place", metavar="DIR|CSV", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--gate",
+    metavar="NAME",
+    default="recapture",
+    show_default=True,
+    help="Which gate; other distributions may bring more.",
+)
+@click.option(
+    "--on-multiple",
+    type=click.Choice(["centre", "largest"]),
+    default="centre",
+    show_default=True,
+    help="Which face of a photo with several.",
+)
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.option(
+    "--json",
+    "values",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the result as JSON.",
+)
+@gallery_options
+@format_option("table", "json")
+def evaluate_pad(
+    place: Path,
+    gate: str,
+    on_multiple: str,
+    quiet: bool,
+    values: Path | None,
+    places: Places,
+    form: str,
+) -> None:
+    """Measure a gate against presentation attacks: APCER by species, BPCER, APNRR, BPNRR.
+
+    DIR holds bona_fide/ and attack/KIND/ with photos and videos, best in a folder a person; a CSV
+    has the columns file, kind (bona_fide or the attack's) and person. Rates are those of
+    ISO/IEC 30107-3.
+    """
+    from verify.evaluate_pad import evaluate_pad as measure
+    from verify.pad import open_gate
+
+    with Parts(places) as parts:
+        found = measure(
+            parts.embedder, place, open_gate(gate), on_multiple=on_multiple, quiet=quiet
+        )
+    told = as_json(found.to_dict())
+    click.echo(told if form == "json" else "\n".join(found.lines()))
+    if values is not None:
+        values.write_text(told + "\n", encoding="utf-8")

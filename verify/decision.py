@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from verify.calibration import Calibration, per_comparison
 from verify.errors import UnsupportedRate
 from verify.extremes import extrapolated_threshold
+from verify.pad import NOT_RUN, PadResult
 
 if TYPE_CHECKING:
     from verify.explain import Explanation
@@ -43,6 +44,8 @@ class Decision:
         probability: that both are one person, were half of all claims true; None where the
             calibration has no mated comparison.
         explanation: what the answer rests on, where it was asked for.
+        pad: whether a living face stood there; `not_run` where no gate looked. "yes" never says
+            so by itself.
     """
 
     match: Answer
@@ -58,6 +61,7 @@ class Decision:
     extrapolated: bool = False
     probability: float | None = None
     explanation: Explanation | None = None
+    pad: PadResult = NOT_RUN
 
     @property
     def verified(self) -> bool | None:
@@ -81,6 +85,7 @@ class Decision:
             "templates": self.templates,
             "model": self.space,
             "reasons": list(self.reasons),
+            "pad": self.pad.to_dict(),
             **({} if self.explanation is None else {"explanation": self.explanation.to_dict()}),
         }
 

@@ -177,6 +177,8 @@ def share_of(decision: Decision, calibration: Calibration) -> float | None:
         count = comparisons_of(decision.threshold, decision.fmr, calibration)
         below = _cumulative(calibration.nonmated) ** count
         unsure = decision.unsure_above
+        if unsure is not None and decision.similarity >= unsure:
+            return None  # a no for another reason: a presentation attack
         least, most = 0.0, _at(below, decision.threshold if unsure is None else unsure)
         value = min(_at(below, decision.similarity), most)
     return (value - least) / (most - least) if most > least else None

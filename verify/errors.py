@@ -12,6 +12,8 @@
     ├── ProbeRejected           the probe's picture was refused; `reason` says why
     ├── NoTemplates             the person has nothing to compare with
     ├── PairsUnusable           a list of pairs or of people that cannot be evaluated
+    ├── UnknownPadGate          no gate against presentation attacks of that name
+    ├── PadFolderUnusable       no folder or list of presentations that can be evaluated
     └── NothingToMeasure        scores that hold no mated or no non-mated pair
 
 `exit_code` is what a command returns for the error; see docs/commands.md.
@@ -30,9 +32,11 @@ __all__ = [
     "NoTemplates",
     "NoUsableFrame",
     "NothingToMeasure",
+    "PadFolderUnusable",
     "PairsUnusable",
     "ProbeRejected",
     "SourceUnusable",
+    "UnknownPadGate",
     "UnsupportedRate",
     "VerifyError",
 ]
@@ -133,3 +137,16 @@ class NothingToMeasure(VerifyError):
     """Scores without mated or without non-mated comparisons."""
 
     code = "nothing_to_measure"
+
+
+class UnknownPadGate(VerifyError):
+    """A gate against presentation attacks that is not there or cannot be opened."""
+
+    code = "unknown_pad_gate"
+
+
+class PadFolderUnusable(VerifyError):
+    """A folder or list without bona fide and attack presentations."""
+
+    code = "pad_folder_unusable"
+    exit_code = 2

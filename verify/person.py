@@ -17,6 +17,7 @@ from verify.capture import FRAMES, TIMEOUT, Probe, take
 from verify.decision import DEFAULT_FMR, Decision, rule_at
 from verify.explain import explain as explanation_of
 from verify.opening import Parts
+from verify.pad import OFF, Pad, PadResult, apply
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,20 @@ class CaptureRules:
             parts.embedder, source, rule=self.on_multiple, gate=self.gate, frames=self.frames,
             timeout=self.timeout,
         )  # fmt: skip
+
+    def challenge(
+        self, parts: Parts, source: Source, pad: Pad, cut: float
+    ) -> tuple[Probe, tuple[PadResult, ...]]:
+        """Take a probe, with a challenge where one is asked; see `verify.pad_camera`."""
+        if pad.challenge is None:
+            return self.take(parts, source), ()
+        from verify.pad_camera import take_challenged
+
+        probe, found = take_challenged(
+            parts.embedder, source, pad.challenge, cut=cut, rule=self.on_multiple, gate=self.gate,
+            frames=self.frames,
+        )  # fmt: skip
+        return probe, (found,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,7 @@ def verify_person(
     unsure: float | None = None,
     extrapolate: bool = False,
     explain: bool = False,
+    pad: Pad = OFF,
 ) -> Decision:
     """Decide whether a capture shows a stored person, and record the decision.
 
@@ -85,6 +101,7 @@ def verify_person(
         unsure: the false-match rate up to which the answer is "unsure"; None: ten times `fmr`.
         extrapolate: answer at rates beyond what the calibration's counts show, and say so.
         explain: gather what the answer rests on; it opens the index.
+        pad: what is asked of presentation attack detection; off by default.
 
     Raises:
         UnknownPerson, AmbiguousPerson: nobody or several people of that name.
@@ -98,8 +115,8 @@ def verify_person(
         _, templates = vectors_of(session, person.id, parts.card.space)
     # refuse what cannot be decided before any camera runs
     pair.require_templates(templates, person.name)
-    rule_at(parts.calibration, fmr, unsure=unsure, extrapolate=extrapolate)
-    probe = (rules or CaptureRules()).take(parts, source)
+    rule = rule_at(parts.calibration, fmr, unsure=unsure, extrapolate=extrapolate)
+    probe, shown = (rules or CaptureRules()).challenge(parts, source, pad, rule.threshold)
     decision = pair.verify(
         probe.vectors, templates, parts.calibration, fmr, person.name, unsure=unsure,
         extrapolate=extrapolate,
@@ -110,6 +127,7 @@ def verify_person(
             comparisons=decision.templates, within=np.array([person.site_id], np.int64),
         )  # fmt: skip
         decision = replace(decision, explanation=told)
+    decision = apply(decision, pad.check(probe.shots, *shown), pad.mode)
     _record(parts, "verify", decision, probe.source, person.id)
     return decision
 

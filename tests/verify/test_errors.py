@@ -57,6 +57,7 @@ def test_unusable_input_is_2_and_ours_is_3():
         "ProbeRejected",
         "NoTemplates",
         "PairsUnusable",
+        "PadFolderUnusable",
     }
 
 

@@ -161,6 +161,7 @@ def test_what_scripts_read(
         "templates": 1,
         "model": "toy",
         "reasons": [],
+        "pad": {"outcome": "not_run"},
     }
 
 
