@@ -18,8 +18,9 @@ import click
 if TYPE_CHECKING:
     from embedder.transformer import PictureEncoder as open_encoder
     from enroll.gallery import Gallery, open_gallery
+    from web.client import Client
 
-__all__ = ["Gallery", "__version__", "main", "open_encoder", "open_gallery"]
+__all__ = ["Client", "Gallery", "__version__", "main", "open_encoder", "open_gallery"]
 __version__ = "0.1.0"
 
 COMMANDS = {
@@ -29,17 +30,34 @@ COMMANDS = {
     "compare": ("verify.cli:compare", "Do two photos show the same person?"),
     "cluster": ("enroll.cli:cluster", "Sort a library of photos into people."),
     "name": ("enroll.cli:name", "Turn a cluster into an enrolled person."),
-    "people": ("enroll.cli:people", "List, show, rename and merge people."),
-    "forget": ("enroll.cli:forget", "Erase a person or a photo."),
+    "people": ("enroll.cli_forget:people", "List, show and correct people."),
+    "undo": ("enroll.cli_corrections:undo", "Take back a naming, rename, merge, split or not."),
+    "forget": ("enroll.cli_forget:forget", "Erase a person or a photo."),
+    "purge": ("enroll.cli_forget:purge", "Erase what may be kept no longer."),
+    "receipts": ("enroll.cli_forget:receipts", "List and check receipts of erasures."),
+    "sites": ("enroll.cli_forget:sites", "What holds for each site: retention, consent."),
+    "seal": ("enroll.cli_seal:seal", "Encrypt templates and crops at rest."),
+    "rekey": ("enroll.cli_seal:rekey", "Renew all templates without photos."),
     "calibrate": (
         "verify.cli_calibrate:calibrate",
         "Learn what a similarity means from your own people.",
     ),
     "evaluate": ("verify.cli:evaluate", "Measure error rates on your own pictures."),
     "profiles": ("verify.cli:profiles", "The error rates of sites, by name."),
-    "audit": ("verify.cli:audit", "Check what was decided against what was promised."),
-    "models": ("embedder.cli:models", "Show and fetch the encoders."),
-    "db": ("migrations.cli:db", "Check and upgrade the database's schema."),
+    "audit": (
+        "enroll.cli_audit:audit",
+        "What was done, by whom; is the log whole, is the gallery sound?",
+    ),
+    "serve": ("web.cli:serve", "Serve the gallery over HTTP, with a page."),
+    "keys": ("web.cli_keys:keys", "Make, list and revoke keys of the HTTP interface."),
+    "models": ("enroll.cli_models:models", "Show, fetch and change the encoders."),
+    "index": (
+        "enroll.cli_index:index",
+        "Look at the index, make it anew, check and measure it.",
+    ),
+    "export": ("enroll.cli_archive:export", "Write the whole gallery into one file."),
+    "import": ("enroll.cli_archive:import_", "Bring an exported gallery in."),
+    "db": ("migrations.cli:db", "Check, upgrade, move and scrub the database."),
     "doctor": ("enroll.cli:doctor", "Check this installation and this gallery."),
     "demo": ("enroll.cli:demo", "Walk the whole way with people who do not exist."),
 }
@@ -47,6 +65,7 @@ _PUBLIC = {
     "open_gallery": "enroll.gallery:open_gallery",
     "Gallery": "enroll.gallery:Gallery",
     "open_encoder": "embedder.transformer:PictureEncoder",
+    "Client": "web.client:Client",
 }
 USAGE, FAILURE, INTERRUPTED = 64, 3, 130
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.group(
-    short_help="Show and fetch the encoders.",
+    short_help="Show, fetch and change the encoders.",
     epilog="\b\nExamples:\n  vultus models list\n  vultus models fetch",
 )
 def models() -> None:

@@ -1,4 +1,7 @@
-"""The commands that write: enroll, cluster, name, people, forget; and doctor and demo."""
+"""The commands that write: enroll, cluster, name, people; and doctor and demo.
+
+`cli_corrections` and `cli_forget` add the commands of `people` that change them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from enroll.cli_consent import consent_options
 from verify.cli import device_of, format_option, gallery_options, leave
 from verify.opening import Parts, Places
 from verify.output import as_csv, as_json, as_line, as_table
@@ -21,6 +25,7 @@ from verify.progress import progress
 
 if TYPE_CHECKING:
     from enroll.person import Outcome
+    from store.consent import Consent
 
 PART_FAILED, INTERRUPTED = 3, 130
 _NEW_DAY = "%Y-%m-%d"
@@ -41,7 +46,7 @@ def _say(text: str, quiet: bool) -> None:
         click.echo(text, err=True)
 
 
-def _ask(question: str) -> None:
+def ask(question: str) -> None:
     """Go on after a yes; a no ends the command as an interruption does."""
     if not click.confirm(question, err=True):
         click.echo("Nothing was changed.", err=True)
@@ -83,8 +88,9 @@ Examples:
 @click.option(
     "--expires",
     type=click.DateTime([_NEW_DAY]),
-    help="The day after which new people should be purged.",
+    help="The day after which vultus purge erases these people, also those enrolled before.",
 )
+@consent_options
 @click.option("--dry-run", is_flag=True, help="Look at everything, store nothing.")
 @click.option("--retry", is_flag=True, help="Look again at photos rejected before.")
 @click.option(
@@ -102,6 +108,7 @@ def enroll(
     on_multiple: str,
     site: str,
     expires: datetime | None,
+    consent: Consent,
     dry_run: bool,
     retry: bool,
     allow_lookalikes: bool,
@@ -127,6 +134,7 @@ def enroll(
         jobs=jobs,
         expires=None if expires is None else expires.replace(tzinfo=UTC),
         allow_lookalikes=allow_lookalikes,
+        consent=consent,
     )
     folder = read_people(photos, name)
     _say(f"{photos}: {folder.layout}", quiet)
@@ -279,14 +287,15 @@ def cluster(
 @click.argument("number", type=int, metavar="CLUSTER")
 @click.argument("person", metavar="NAME")
 @site_option
+@consent_options
 @gallery_options
 @format_option("table", "json")
-def name(number: int, person: str, site: str, places: Places, form: str) -> None:
+def name(number: int, person: str, site: str, consent: Consent, places: Places, form: str) -> None:
     """Give a CLUSTER of the last clustering a NAME: its faces become that person's templates."""
     from enroll.cluster import name_person
 
     with Parts(places) as parts:
-        named = name_person(parts, number, person, site)
+        named = name_person(parts, number, person, site, consent)
     if form == "json":
         click.echo(as_json(named.to_dict()))
     else:
@@ -295,11 +304,11 @@ def name(number: int, person: str, site: str, places: Places, form: str) -> None
 
 
 @click.group(
-    short_help="List, show, rename and merge people.",
+    short_help="List, show and correct people.",
     epilog='\b\nExamples:\n  vultus people list\n  vultus people show "Ann Lee"',
 )
 def people() -> None:
-    """The people of the gallery."""
+    """The people of the gallery; `vultus undo` takes corrections back."""
 
 
 @people.command("list", epilog="\b\nExample:\n  vultus people list --format json")
@@ -356,79 +365,6 @@ def show(person: str, site: str | None, places: Places, form: str) -> None:
     for key, value in values.items():
         click.echo(f"{key:10} {'–' if value in (None, '') else value}")
     click.echo(as_table([(i, photos[i].source) for i in ids.tolist()], ("template", "photo")))
-
-
-@people.command(epilog='\b\nExample:\n  vultus people rename "ann" "Ann Lee"')
-@click.argument("person")
-@click.argument("new_name", metavar="NAME")
-@click.option("--site", help="Look only in this site.")
-@gallery_options
-def rename(person: str, new_name: str, site: str | None, places: Places) -> None:
-    """Give a PERSON another NAME."""
-    from store.people import find_person, rename_person
-
-    with Parts(places) as parts, parts.store.begin() as session:
-        row = find_person(session, person, site)
-        old = row.name
-        new = rename_person(session, row, new_name).name
-    click.echo(f"{old} is now {new}.")
-
-
-@people.command(epilog='\b\nExample:\n  vultus people merge "Ann L." "Ann Lee"')
-@click.argument("source")
-@click.argument("target")
-@click.option("--site", help="Look only in this site.")
-@yes_option
-@gallery_options
-def merge(source: str, target: str, site: str | None, yes: bool, places: Places) -> None:
-    """Make two people one: what SOURCE has moves to TARGET, and SOURCE is gone."""
-    from store.people import find_person, merge_people
-    from store.sync import refresh, save
-
-    with Parts(places) as parts:
-        with parts.store.read() as session:
-            names = [find_person(session, who, site).name for who in (source, target)]
-        if not yes:
-            _ask(f"Move everything of {names[0]} to {names[1]}?")
-        index = parts.index
-        with parts.store.begin() as session:
-            one, other = (find_person(session, who, site) for who in (source, target))
-            moved = merge_people(session, one, other)
-        refresh(index)
-        save(index)
-    click.echo(f"{moved} templates of {names[0]} are now {names[1]}'s.")
-
-
-@click.command(
-    short_help="Erase a person or a photo.",
-    epilog='\b\nExamples:\n  vultus forget "Ann Lee"\n  vultus forget people/Ann/3.jpg --yes',
-)
-@click.argument("what", metavar="PERSON|PHOTO")
-@click.option("--site", help="Look for the person only in this site.")
-@yes_option
-@gallery_options
-@format_option("table", "json")
-def forget(what: str, site: str | None, yes: bool, places: Places, form: str) -> None:
-    """Erase a PERSON, or a PHOTO, with its rows, vectors, crops, index entries and thumbnails.
-
-    The photo files themselves stay where they are.
-    """
-    from enroll.forget import forget as erase
-    from enroll.forget import kind_of
-
-    with Parts(places) as parts:
-        kind = kind_of(parts, what, site)
-        if not yes:
-            _ask(f"Erase the {kind} {what} for good?")
-        gone = erase(parts, what, site)
-    if form == "json":
-        click.echo(as_json(gone.to_dict()))
-        return
-    rows = gone.rows
-    click.echo(
-        f"Forgot the {gone.what} {what}: {rows.templates} templates, {rows.faces} faces with their "
-        f"crops, {rows.photos} photos, {gone.thumbnails} thumbnails, index entries."
-    )
 
 
 @click.command(

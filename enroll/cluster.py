@@ -14,8 +14,8 @@ Letters: N faces, D dimensions.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,18 @@ from embedder.quality import DEFAULT_GATE, Gate
 from enroll.batches import batches
 from enroll.folder import find_photos
 from enroll.intake import Looked, Ticket, look_ahead
-from enroll.person import add_face, person_of, same_face
+from enroll.person import add_face, find_exactly, person_of, same_face
 from enroll.sheet import require_place
 from index.kmeans import kmeans
 from index.linkage import sized_link
+from store.audit import append_event
 from store.clusters import clusters_of, find_cluster, name_cluster, save_run
+from store.consent import NONE as NO_CONSENT
+from store.consent import Consent, record_consent, require_consent
 from store.errors import UnknownCluster
 from store.gallery import pin_space, require_space
 from store.photos import photo_records, record_photo
+from store.sealing import require_comparable
 from store.sync import refresh, save
 from store.templates import LibraryFaces, faces_of_photos
 from verify.cuts import cuts_of
@@ -98,6 +102,13 @@ class Cluster:
         ]
         return {"cluster": self.number, "name": self.name, "size": len(faces), "faces": faces}
 
+    def without(self, templates: Collection[int], names: Collection[str]) -> Cluster:
+        """The cluster without some faces, and without its name if that is one of some."""
+        faces = zip(self.templates, self.files, strict=True)
+        kept = [(template, file) for template, file in faces if template not in templates]
+        name = None if self.name in names else self.name
+        return Cluster(self.number, tuple(t for t, _ in kept), tuple(f for _, f in kept), name)
+
 
 @dataclass(frozen=True, slots=True)
 class Clustering:
@@ -133,6 +144,41 @@ class Clustering:
             "unsorted": [{"file": u.file, "reason": u.reason} for u in self.unsorted],
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Clustering:
+        """What `to_dict` gave; KeyError, TypeError or ValueError where it is something else."""
+        clusters = tuple(
+            Cluster(
+                int(one["cluster"]),
+                tuple(int(face["template"]) for face in one["faces"]),
+                tuple(str(face["file"]) for face in one["faces"]),
+                one["name"],
+            )
+            for one in values["clusters"]
+        )
+        unsorted = tuple(Unsorted(u["file"], u["reason"]) for u in values["unsorted"])
+        return cls(values["run"], values["method"], values["photos"], clusters, unsorted)
+
+    def without(
+        self, templates: Collection[int], names: Collection[str], files: Collection[str]
+    ) -> Clustering:
+        """The same without some faces, names and unsorted photos; numbers stay."""
+        gone, called, lost = set(templates), set(names), set(files)
+        some = (cluster.without(gone, called) for cluster in self.clusters)
+        return replace(
+            self,
+            clusters=tuple(cluster for cluster in some if cluster.templates),
+            unsorted=tuple(photo for photo in self.unsorted if photo.file not in lost),
+        )
+
+    def renumbered(self, numbers: Mapping[int, int]) -> Clustering:
+        """The same with other numbers of templates; those that are not named stay."""
+        clusters = (
+            replace(cluster, templates=tuple(numbers.get(t, t) for t in cluster.templates))
+            for cluster in self.clusters
+        )
+        return replace(self, clusters=tuple(clusters))
+
 
 def cluster_library(
     parts: Parts,
@@ -156,6 +202,7 @@ def cluster_library(
         OutputUnusable: `out` holds something that the sheet would replace.
         NoCalibration, UnsupportedRate: the default method has no cut.
         SpaceMismatch: the gallery is pinned to another encoder.
+        OneToOneOnly: the gallery's people cannot be compared with each other.
         VectorIndexError: k is less than 1 or more than there are faces.
     """
     rules = rules or ClusterRules()
@@ -185,6 +232,14 @@ def cluster_library(
             session, space=parts.card.space, method=method, source=str(library),
             parameters=where | {"k": rules.k, "seed": rules.seed, "faces": rules.faces},
             clusters={number: faces.ids[rows].tolist() for number, rows in clusters.items()},
+        )  # fmt: skip
+        append_event(
+            session, "clustered",
+            details={
+                "run": run.id, "method": method, "space": run.space, "photos": len(paths),
+                "faces": len(faces), "clusters": len(clusters),
+            },
+            private={"source": str(library)},
         )  # fmt: skip
         told = _tell(session, faces, clusters, files)
     return Clustering(run.id, method, len(paths), told, tuple(unsorted))
@@ -275,6 +330,7 @@ def _read_library(
     space = parts.card.space
     with parts.store.read() as session:
         require_space(session, space)
+        require_comparable(session)
 
     def known(digest: str) -> bool:
         with parts.store.read() as session:
@@ -362,7 +418,9 @@ class Named:
         }
 
 
-def name_person(parts: Parts, number: int, name: str, site: str = "") -> Named:
+def name_person(
+    parts: Parts, number: int, name: str, site: str = "", consent: Consent = NO_CONSENT
+) -> Named:
     """Turn a cluster of the last run into an enrolled person, or add it to one.
 
     Args:
@@ -370,22 +428,24 @@ def name_person(parts: Parts, number: int, name: str, site: str = "") -> Named:
         number: the cluster's number on the contact sheet.
         name: the person's name.
         site: where a new person belongs.
+        consent: why their data may be kept.
 
     Raises:
         UnknownCluster: no such cluster in the last run, or its faces were forgotten.
+        ConsentMissing: the site requires it, and it is not on record.
         InvalidName: the name cannot be stored.
     """
-    from store.people import list_people
-
     index = parts.index
     with parts.store.begin() as session:
         cluster = find_cluster(session, number)
-        before = {person.uid for person in list_people(session)}
-        person = person_of(session, name, site)
-        faces = name_cluster(session, cluster, person)
+        known = find_exactly(session, name, site)
+        require_consent(session, site, consent, known)
+        added, person = known is None, person_of(session, name, site)
+        record_consent(session, person, consent)
+        faces = name_cluster(session, cluster, person, created=added)
         if faces == 0:
             raise UnknownCluster(number)
-        named = Named(number, person.name, faces, person.uid not in before)
+        named = Named(number, person.name, faces, added)
     refresh(index)
     save(index)
     return named

@@ -66,6 +66,7 @@ def examine(places: Places) -> list[Finding]:
         found += [_guarded("encoder", lambda: _encoder(parts)), database]
         found += [
             _guarded("gallery", lambda: _gallery(parts, ready)),
+            _guarded("sealing", lambda: _sealing(parts, ready)),
             _guarded("index", lambda: _index(parts, ready)),
             _guarded("calibration", lambda: _calibration(parts, ready)),
         ]
@@ -164,9 +165,38 @@ def _index_url(places: Places) -> str | None:
     return os.environ.get("VULTUS_INDEX") if places.index is None else places.index
 
 
+def _sealing(parts: Parts, ready: bool) -> Finding:
+    from enroll.rekey import status_of
+    from store.vault import Vault
+
+    if not ready:
+        return Finding("sealing", "note", "none yet")
+    status = status_of(parts)
+    if status.sealed is None:
+        advice = "to encrypt them: vultus seal on --key-file PATH"
+        return Finding("sealing", "note", "templates and crops are stored unencrypted", advice)
+    Vault(parts.places.key_file).master(status.sealed)  # says which key is wanted where it is not
+    whose = {None: "not renewable", "gallery": "renewable", "person": "renewable, one to one only"}
+    found = f"sealed with the key {status.sealed}, {status.keys} data keys, {whose[status.renewal]}"
+    if status.plain:
+        advice = "run: vultus seal off and on"
+        return Finding("sealing", "bad", f"{found}; {status.plain} rows are not sealed", advice)
+    return Finding("sealing", "ok", found)
+
+
 def _index(parts: Parts, ready: bool) -> Finding:
+    """Look at the file itself, unless the gallery is sealed and has none."""
+    from enroll.rekey import status_of
+
+    if ready and status_of(parts).sealed is not None:
+        return Finding("index", "ok", "kept in memory: the gallery is sealed")
+    return _index_file(parts, ready)
+
+
+def _index_file(parts: Parts, ready: bool) -> Finding:
     """Look at the file itself: opening the index as the commands do would mend it."""
     from index.opening import open_with_marks
+    from index.protocol import ServerIndex
     from store.changes import Position, holds_position
     from store.gallery import gallery_status, require_space
     from store.synced import default_index_url
@@ -177,6 +207,9 @@ def _index(parts: Parts, ready: bool) -> Finding:
     given = _index_url(parts.places)
     url = default_index_url(parts.store, card.space) if given is None else given
     opened = open_with_marks(url, card.dim)
+    held = len(opened.index)
+    if isinstance(opened.index, ServerIndex):
+        opened.index.close()
     with parts.store.read() as session:
         require_space(session, card.space)
         s = gallery_status(session)
@@ -184,13 +217,15 @@ def _index(parts: Parts, ready: bool) -> Finding:
         here = (opened.marks.get("gallery"), opened.marks.get("space")) == (s.uid, card.space)
         follows = here and rev.isdecimal() and holds_position(session, Position(int(rev), tag))
     named = s.templates - s.unnamed
-    if opened.path is None or not opened.path.exists():
+    if not opened.marks and (opened.path is None or not opened.path.exists()):
         return Finding("index", "note", f"no file yet, the database names {named}: made when used")
-    found = f"{len(opened.index)} vectors, the database names {named}, rev {rev} of {s.rev}"
+    found = f"{held} vectors, the database names {named}, rev {rev} of {s.rev}"
     if follows and int(rev) < s.rev:
         return Finding("index", "note", f"behind: {found}", "nothing: it follows when it is used")
-    if not follows or len(opened.index) != named:
+    if not follows or held != named:
         advice = f"delete {opened.path}: it is rebuilt from the database"
+        if opened.path is None:
+            advice = f"drop the collection of {url} if nobody else needs it: it is rebuilt"
         return Finding("index", "bad", found if here else f"of another gallery: {found}", advice)
     return Finding("index", "ok", f"in step: {found}")
 

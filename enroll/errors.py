@@ -4,7 +4,12 @@
     ├── NothingToEnroll      the folder shows no photo
     ├── FolderUnusable       it does not exist or may not be read
     ├── OutputUnusable       the folder for results cannot be written
+    ├── ArchiveExists        the file of an export is there already
+    ├── ArchiveUnusable      a file that is no archive of a gallery, or a damaged one
+    ├── ReceiptUnusable      a file that is no receipt of an erasure
     ├── DemoFailed           the demo's answers are not the expected ones
+    ├── FacesUnreadable      stored crops that no encoder can look at
+    ├── NothingToMeasure     the gallery names nobody yet
     └── PicturesMissing      the demo's pictures are not installed
 
 `exit_code` is what a command returns for the error; see docs/commands.md.
@@ -12,15 +17,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 __all__ = [
+    "ArchiveExists",
+    "ArchiveUnusable",
     "DemoFailed",
     "EnrollError",
+    "FacesUnreadable",
     "FolderUnusable",
     "NothingToEnroll",
+    "NothingToMeasure",
     "OutputUnusable",
     "PicturesMissing",
+    "ReceiptUnusable",
 ]
 
 
@@ -45,10 +56,55 @@ class NothingToEnroll(EnrollError):
     exit_code = 2
 
 
+class NothingToMeasure(EnrollError):
+    """A gallery without templates, whose engines cannot be measured."""
+
+    code = "nothing_to_measure"
+    exit_code = 2
+
+
 class OutputUnusable(EnrollError):
     """A folder for results that cannot be written."""
 
     code = "output_unusable"
+
+
+class ArchiveExists(EnrollError):
+    """The file of an export is there already."""
+
+    code = "archive_exists"
+    exit_code = 2
+
+
+class ArchiveUnusable(EnrollError):
+    """A file that is no archive of a gallery, or a damaged one; nothing was changed."""
+
+    code = "archive_unusable"
+    exit_code = 2
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where} cannot be imported: {why}. Nothing was changed.")
+
+
+class ReceiptUnusable(EnrollError):
+    """A file that cannot be read or is no receipt."""
+
+    code = "receipt_unusable"
+    exit_code = 2
+
+
+class FacesUnreadable(EnrollError):
+    """Stored crops do not open, so that their faces cannot be encoded; nothing was cut over."""
+
+    code = "faces_unreadable"
+
+    def __init__(self, templates: Sequence[int]) -> None:
+        self.templates = tuple(templates)
+        shown = ", ".join(str(template) for template in templates[:3])
+        super().__init__(
+            f"The stored crops of {len(templates)} faces do not open (templates {shown}): restore "
+            "them from a backup, or go on without these faces with --leave-out."
+        )
 
 
 class DemoFailed(EnrollError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,14 +13,17 @@ import numpy as np
 
 from embedder.photo import Source
 from enroll.cluster import Clustering, ClusterRules, Named, cluster_library, name_person
+from enroll.corrections import Corrected, deny, merge, rename, split, undo
 from enroll.errors import NothingToEnroll
 from enroll.folder import NamedPhoto, PeopleFolder, read_people
 from enroll.forget import Forgotten, forget
 from enroll.person import EnrolmentRules, Outcome, enroll_people
 from enroll.sheet import write_sheet
+from store.operations import OperationSummary
 from store.people import PersonSummary, list_people
 from verify.decision import DEFAULT_FMR, Decision
 from verify.opening import Parts, Places
+from verify.pad import OFF, Pad
 from verify.person import CaptureRules, Comparison, compare_captures, verify_person
 from verify.photos import IdentifiedPhoto, identify_photos
 
@@ -89,12 +92,12 @@ class Gallery:
     def verify(
         self, person: str, source: Source, *, fmr: float = DEFAULT_FMR, site: str | None = None,
         rules: CaptureRules | None = None, unsure: float | None = None,
-        extrapolate: bool = False, explain: bool = False,
+        extrapolate: bool = False, explain: bool = False, pad: Pad = OFF,
     ) -> Decision:  # fmt: skip
         """Is this the person? See `verify.person.verify_person` for arguments and errors."""
         return verify_person(
             self.parts, person, source, fmr=fmr, site=site, rules=rules, unsure=unsure,
-            extrapolate=extrapolate, explain=explain,
+            extrapolate=extrapolate, explain=explain, pad=pad,
         )  # fmt: skip
 
     def compare(
@@ -139,6 +142,28 @@ class Gallery:
         """Turn a cluster of the last run into an enrolled person."""
         return name_person(self.parts, cluster, name, site)
 
+    def rename(self, who: str, name: str, site: str | None = None) -> Corrected:
+        """Give somebody another name; for this and the others see `enroll.corrections`."""
+        return rename(self.parts, who, name, site)
+
+    def merge(self, source: str, target: str, site: str | None = None) -> Corrected:
+        """Make two people one: what `source` has moves to `target`."""
+        return merge(self.parts, source, target, site)
+
+    def split(
+        self, who: str, name: str, which: Sequence[str | Path], site: str | None = None
+    ) -> Corrected:
+        """Make some of somebody's faces, by template or photo, a new person."""
+        return split(self.parts, who, name, which, site)
+
+    def deny(self, who: str, which: Sequence[str | Path], site: str | None = None) -> Corrected:
+        """Keep that some faces, by template or photo, are not somebody's."""
+        return deny(self.parts, who, which, site)
+
+    def undo(self, operation: int | None = None) -> OperationSummary:
+        """Take back a naming or a correction, the latest without a number."""
+        return undo(self.parts, operation)
+
     def people(self, site: str | None = None) -> list[PersonSummary]:
         """Everybody in the gallery."""
         with self.parts.store.read() as session:
@@ -172,6 +197,7 @@ def open_gallery(
     detector: str = "yunet",
     device: str | None = None,
     runtime: str | None = None,
+    key_file: str | Path | None = None,
 ) -> Gallery:
     """Open a gallery; a first call creates it.
 
@@ -184,13 +210,15 @@ def open_gallery(
         detector: `yunet` for faces, `whole` for pictures of things.
         device: `cpu` or `cuda`.
         runtime: `openvino` or `onnxruntime`.
+        key_file: what opens a sealed gallery; None: `VULTUS_KEY_FILE`, and `VULTUS_KEY`.
 
     Raises:
         DatabaseUnusable, SchemaBehind, SchemaAhead: the database cannot be used.
     """
     places = Places(
-        None if database is None else str(database), index, model, detector, device, runtime
-    )
+        None if database is None else str(database), index, model, detector, device, runtime,
+        key_file=None if key_file is None else str(key_file),
+    )  # fmt: skip
     parts = Parts(places)
     parts.store.require_current()
     return Gallery(parts)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from store.people import site_ids
 from store.templates import owners
 from verify.errors import NoCalibration
 from verify.opening import Parts
@@ -38,26 +39,31 @@ class Conflict:
 
 @dataclass
 class Lint:
-    """Compares new faces with everybody enrolled before them.
+    """Compares new faces with everybody of their site enrolled before them.
+
+    People of other sites are neither compared nor told of: sites may be tenants who must not learn
+    of each other's people.
 
     Attributes:
         parts: the gallery.
         limit: the similarity no two strangers of the calibration reached; None: nothing is
             checked, for there is no calibration.
+        site: where the new faces belong.
     """
 
     parts: Parts
     limit: float | None = None
+    site: str = ""
     _names: list[str] = field(default_factory=list)
     _vectors: list[NDArray[np.float32]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, parts: Parts) -> Lint:
-        """The lint of a gallery; without a calibration it finds nothing."""
+    def of(cls, parts: Parts, site: str = "") -> Lint:
+        """The lint of a site of a gallery; without a calibration it finds nothing."""
         try:
-            return cls(parts, parts.calibration.beyond_strangers)
+            return cls(parts, parts.calibration.beyond_strangers, site)
         except NoCalibration:
-            return cls(parts, None)
+            return cls(parts, None, site)
 
     def check(self, vector: NDArray[np.float32], name: str) -> Conflict | None:
         """Look for somebody else whom a face resembles too much.
@@ -97,12 +103,16 @@ class Lint:
         index = self.parts.index
         if len(index) == 0:
             return {}
-        hits = index.search(vector[None, :], min(_NEIGHBOURS, len(index)))[0]
+        with self.parts.store.read() as session:
+            here = np.array(site_ids(session, [self.site]), np.int64)
+        if not len(here):  # nobody is there yet
+            return {}
+        hits = index.search(vector[None, :], min(_NEIGHBOURS, len(index)), here)[0]
         with self.parts.store.read() as session:
             whose = owners(session, hits.ids.tolist())
         best: dict[str, float] = {}
         for template, similarity in hits:
-            if template in whose:
+            if template in whose and whose[template].site_id in here:
                 name = whose[template].name
                 best[name] = max(best.get(name, -1.0), similarity)
         return best

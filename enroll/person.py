@@ -27,7 +27,11 @@ from enroll.folder import PeopleFolder
 from enroll.intake import Looked, Ticket, look_ahead
 from enroll.lint import Lint
 from store import schema
-from store.errors import InvalidName
+from store.audit import Happening, append_events
+from store.consent import NONE as NO_CONSENT
+from store.consent import Consent, record_consent, require_consent, set_expiry
+from store.errors import ConsentMissing, InvalidName
+from store.facts import SAME_FACE, denied_people
 from store.gallery import pin_space
 from store.names import clean_name, clean_site
 from store.people import add_person
@@ -37,8 +41,9 @@ from store.templates import LibraryFaces, add_template, assign_person, faces_of_
 from verify.opening import Parts
 
 CONFLICT = "identity_similarity_conflict"
+NOT_THEM = "not_this_person"
+NO_CONSENT_KNOWN = ConsentMissing.code
 _CROP_QUALITY = 95
-_SAME_FACE = 0.999  # one face found twice in one photo; two faces are never that alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class EnrolmentRules:
         retry: look again at photos rejected before.
         allow_lookalikes: enrol a face although it resembles somebody else too much.
         jobs: threads that decode and detect; None: one a core.
+        consent: why their data may be kept; what is left out stays as it is on record.
     """
 
     on_multiple: str = "reject"
@@ -64,6 +70,7 @@ class EnrolmentRules:
     retry: bool = False
     allow_lookalikes: bool = False
     jobs: int | None = None
+    consent: Consent = NO_CONSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +148,10 @@ class _Run:
     rules: EnrolmentRules
 
     def __post_init__(self) -> None:
-        self.lint = Lint.of(self.parts)
+        self.lint = Lint.of(self.parts, self.rules.site)
         self.space = self.parts.card.space
         self.unclaimed: dict[str, list[str]] = {}  # name → rejected photos of nobody known yet
+        self.happened: list[Happening] = []  # in the transaction under way
         if not self.rules.dry_run:
             with self.parts.store.begin() as session:
                 pin_space(session, self.space)
@@ -171,10 +179,12 @@ class _Run:
             with self.parts.store.read() as session:
                 return [self._settle(session, looked, name, admitted) for looked, name in batch]
         outcomes = []
+        self.happened.clear()
         with self.parts.store.begin() as session:
             for looked, name in batch:
                 with session.begin_nested():
                     outcomes.append(self._settle(session, looked, name, admitted))
+            append_events(session, self.happened)
         refresh(self.parts.index)
         self.lint.committed()
         return outcomes
@@ -207,11 +217,17 @@ class _Run:
             name = clean_name(name)
         except InvalidName as error:
             return _rejected(looked, name, "invalid_name", str(error))
+        try:
+            known = find_exactly(session, name, self.rules.site)
+            require_consent(session, self.rules.site, self.rules.consent, known)
+        except ConsentMissing as error:
+            return _rejected(looked, name, NO_CONSENT_KNOWN, str(error))
         record = photo_records(session, [looked.digest]).get(looked.digest)
         if record is not None and self._settled(record):
             return self._seen_before(session, looked, name, record)
         photo = admitted.get(looked.digest)
-        reason, detail = self._objection(looked, name, photo)
+        denied = self._denied(session, looked, name, photo)
+        reason, detail = denied or self._objection(looked, name, photo)
         if reason is not None:
             self._store_rejection(session, looked, name, reason)
             return _rejected(looked, name, reason, detail)
@@ -232,9 +248,21 @@ class _Run:
             self.lint.remember(vector, name)
         if self.rules.dry_run:
             return
-        _store(session, looked, photo, self.space, name, self.rules, record)
+        self.happened.append(_store(session, looked, photo, self.space, name, self.rules, record))
         for digest in self.unclaimed.pop(name, ()):
             self._claim(session, digest, name)
+
+    def _denied(
+        self, session: Session, looked: Looked, name: str, photo: _Admitted | None
+    ) -> tuple[str, str] | None:
+        """Why a face of this very photo is known not to be this person, or None."""
+        person = None if photo is None else find_exactly(session, name, self.rules.site)
+        if photo is None or person is None:
+            return None
+        denied = denied_people(session, looked.digest or "", self.space, photo.vectors)
+        if not any(person.id in people for people in denied):
+            return None
+        return NOT_THEM, f"it was said that this is not {name}; vultus undo --list shows when"
 
     def _objection(
         self, looked: Looked, name: str, photo: _Admitted | None
@@ -256,10 +284,13 @@ class _Run:
         self, session: Session, looked: Looked, name: str, record: PhotoRecord
     ) -> Outcome:
         if name in record.people and _shows(session, record, name, self.rules.site):
+            if not self.rules.dry_run:
+                keep_terms(session, find_exactly(session, name, self.rules.site), self.rules)
             return Outcome(looked.source, name, "unchanged")
         if record.people:
-            others = ", ".join(record.people) + (" elsewhere" if name in record.people else "")
-            return _rejected(looked, name, CONFLICT, f"this file is enrolled as {others}")
+            here = ", ".join(_names_here(session, record, self.rules.site))
+            others = f"as {here}" if here else "in another site"
+            return _rejected(looked, name, CONFLICT, f"this file is enrolled {others}")
         if not self.rules.dry_run:
             self._claim(session, looked.digest or "", name)
         seen = "rejected before; look again with --retry"
@@ -268,6 +299,12 @@ class _Run:
     def _store_rejection(self, session: Session, looked: Looked, name: str, reason: str) -> None:
         if self.rules.dry_run or looked.digest is None:
             return
+        person = find_exactly(session, name, self.rules.site)
+        uid = None if person is None else person.uid
+        private = {"name": name, "source": looked.source, "digest": looked.digest}
+        self.happened.append(Happening("rejected", uid, {"reason": reason}, private))
+        if reason == NOT_THEM:
+            return  # the photo stays what it is: only this name is wrong
         record_photo(
             session, looked.digest, looked.source, looked.size, looked.width, looked.height,
             outcome="rejected", reason=reason, taken=looked.taken,
@@ -276,7 +313,7 @@ class _Run:
 
     def _claim(self, session: Session, digest: str, name: str) -> None:
         """Keep whose a rejected photo was said to be; for somebody new, once they are enrolled."""
-        person = _known(session, name, self.rules.site)
+        person = find_exactly(session, name, self.rules.site)
         if person is None:
             self.unclaimed.setdefault(name, []).append(digest)
             return
@@ -300,21 +337,27 @@ def _store(
     name: str,
     rules: EnrolmentRules,
     record: PhotoRecord | None,
-) -> None:
-    """Write a photo, its faces and templates, and the person if they are new."""
+) -> Happening:
+    """Write a photo, its faces and templates, and the person if they are new; what to log."""
     person = person_of(session, name, rules.site, rules.expires)
+    keep_terms(session, person, rules)
     in_library = record is not None and record.outcome == "library"
     row = record_photo(
         session, looked.digest or "", looked.source, looked.size, looked.width, looked.height,
         outcome="library" if in_library else "enrolled", taken=looked.taken,
     )  # fmt: skip
     kept = faces_of_photos(session, [looked.digest or ""], space)
+    templates = []
     for face, vector in zip(photo.faces, photo.vectors, strict=True):
         twin = same_face(kept, vector)
         if twin is not None:
             assign_person(session, [twin], person)
         else:
-            add_face(session, row, face, space, vector, person)
+            twin = add_face(session, row, face, space, vector, person)
+        templates.append(twin)
+    details = {"photo": row.id, "templates": templates, "space": space}
+    private = {"name": name, "source": looked.source, "digest": looked.digest}
+    return Happening("enrolled", person.uid, details, private)
 
 
 def same_face(kept: LibraryFaces, vector: NDArray[np.float32]) -> int | None:
@@ -328,18 +371,26 @@ def same_face(kept: LibraryFaces, vector: NDArray[np.float32]) -> int | None:
         return None
     similarities = kept.vectors @ vector
     best = int(similarities.argmax())
-    return int(kept.ids[best]) if similarities[best] >= _SAME_FACE else None
+    return int(kept.ids[best]) if similarities[best] >= SAME_FACE else None
 
 
 def person_of(
     session: Session, name: str, site: str = "", expires: datetime | None = None
 ) -> schema.Person:
     """The person of exactly that name in a site, added when they are new."""
-    person = _known(session, name, site)
+    person = find_exactly(session, name, site)
     return add_person(session, name, site, expires) if person is None else person
 
 
-def _known(session: Session, name: str, site: str) -> schema.Person | None:
+def keep_terms(session: Session, person: schema.Person | None, rules: EnrolmentRules) -> None:
+    """Keep what was said now of consent and of the day after which to purge somebody."""
+    if person is not None:
+        record_consent(session, person, rules.consent)
+        if rules.expires is not None:
+            set_expiry(session, person, rules.expires)
+
+
+def find_exactly(session: Session, name: str, site: str) -> schema.Person | None:
     """The person of exactly that name in a site; letter case counts."""
     person, place = schema.Person, schema.Site
     query = select(person).join(person.place)
@@ -350,12 +401,22 @@ def _known(session: Session, name: str, site: str) -> schema.Person | None:
 
 def _shows(session: Session, record: PhotoRecord, name: str, site: str) -> bool:
     """Whether a photo has a template of that person in that site."""
-    person = _known(session, name, site)
+    person = find_exactly(session, name, site)
     if person is None:
         return False
     query = select(schema.Template.id).join(schema.Face, schema.Face.id == schema.Template.face_id)
     theirs = (schema.Face.photo_id == record.id, schema.Template.person_id == person.id)
     return session.scalar(query.where(*theirs).limit(1)) is not None
+
+
+def _names_here(session: Session, record: PhotoRecord, site: str) -> list[str]:
+    """The people of a site who have a template of a photo; others are nobody's business there."""
+    template, face = schema.Template, schema.Face
+    query = select(schema.Person.name).join(schema.Person.place)
+    query = query.join(template, template.person_id == schema.Person.id)
+    query = query.join(face, face.id == template.face_id).where(face.photo_id == record.id)
+    there = query.where(schema.Site.name == clean_site(site)).distinct()
+    return sorted(session.scalars(there))
 
 
 def add_face(
@@ -382,7 +443,7 @@ def add_face(
     found = face.crop.face
     row = record_face(
         session, photo, box=found.box, points=found.points, confidence=found.confidence,
-        quality=face.quality.to_dict(), crop=to_jpeg(face.crop.pixels),
+        quality=face.quality.to_dict(), crop=to_jpeg(face.crop.pixels), person=person,
     )  # fmt: skip
     return add_template(session, person, row, space, vector).id
 

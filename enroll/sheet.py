@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib import resources
 from itertools import count, islice
 from pathlib import Path
@@ -91,6 +91,77 @@ def remove_thumbnails(out: Path, template_ids: list[int]) -> int:
     for file in there:
         file.unlink()
     return len(there)
+
+
+def forget_in_sheet(
+    out: Path, template_ids: Collection[int], names: Collection[str], files: Collection[str]
+) -> int | None:
+    """Write a contact sheet anew without some faces: page, list, thumbnails and links.
+
+    Args:
+        out: the folder of the sheet.
+        template_ids: the faces.
+        names: names that clusters must not be called by any more.
+        files: photos that must not be listed any more.
+
+    Returns:
+        How many thumbnails were deleted; None where the folder holds no sheet.
+
+    Raises:
+        OutputUnusable: the folder cannot be written.
+    """
+    from enroll.cluster import Clustering
+
+    if not is_sheet(out):
+        return None
+    try:
+        told = Clustering.from_dict(json.loads((out / CLUSTERS).read_text(encoding="utf-8")))
+        left = told.without(template_ids, names, files)
+        if left != told:
+            text = json.dumps(left.to_dict(), indent=1, ensure_ascii=False)
+            write_atomically(out / CLUSTERS, text.encode())
+            write_atomically(out / PAGE, _page(left).encode())
+            if (out / LINKS).is_dir():
+                _links(left, out / LINKS)
+        return remove_thumbnails(out, list(template_ids))
+    except OSError as error:
+        raise _unusable(out, error) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise OutputUnusable(
+            f"{out / CLUSTERS} is not as Vultus wrote it ({error}): delete this contact sheet."
+        ) from error
+
+
+def renumber_sheet(out: Path, renumbered: Mapping[int, int]) -> None:
+    """Write a contact sheet anew after its templates got other numbers.
+
+    Args:
+        out: the folder of the sheet; one that holds none is left alone.
+        renumbered: number of a template before → now; no number is in both.
+
+    Raises:
+        OutputUnusable: the folder cannot be written.
+    """
+    from enroll.cluster import Clustering
+
+    if not is_sheet(out):
+        return
+    try:
+        for before, after in renumbered.items():
+            file = out / THUMBNAILS / f"{before}.jpg"
+            if file.is_file():
+                file.rename(file.with_name(f"{after}.jpg"))
+        told = Clustering.from_dict(json.loads((out / CLUSTERS).read_text(encoding="utf-8")))
+        left = told.renumbered(renumbered)
+        text = json.dumps(left.to_dict(), indent=1, ensure_ascii=False)
+        write_atomically(out / CLUSTERS, text.encode())
+        write_atomically(out / PAGE, _page(left).encode())
+    except OSError as error:
+        raise _unusable(out, error) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise OutputUnusable(
+            f"{out / CLUSTERS} is not as Vultus wrote it ({error}): delete this contact sheet."
+        ) from error
 
 
 def _thumbnails(parts: Parts, clustering: Clustering, folder: Path) -> None:

@@ -88,12 +88,13 @@ def site_array(sites: NDArray[Any], length: int | None = None) -> NDArray[np.int
     return _integers(sites, "sites", length)
 
 
-def pair_array(apart: NDArray[Any] | None, rows: int) -> NDArray[np.int64]:
+def pair_array(pairs: NDArray[Any] | None, rows: int, name: str = "apart") -> NDArray[np.int64]:
     """Checks pairs of row numbers.
 
     Args:
-        apart: int64 (P, 2), from 0 to `rows` - 1, the two of a pair different; None is no pair.
+        pairs: int64 (P, 2), from 0 to `rows` - 1, the two of a pair different; None is no pair.
         rows: N, how many rows there are.
+        name: what errors call the pairs.
 
     Returns:
         int64 (P, 2), each pair once, the lower row first, in ascending order.
@@ -103,19 +104,20 @@ def pair_array(apart: NDArray[Any] | None, rows: int) -> NDArray[np.int64]:
         WrongDtype: not integers.
         WrongNumber: a row that does not exist, or a pair of one row with itself.
     """
-    if apart is None:
+    if pairs is None:
         return np.empty((0, 2), dtype=np.int64)
-    array = np.asarray(apart)
+    array = np.asarray(pairs)
     if array.ndim != 2 or array.shape[1] != 2:
-        raise WrongShape(f"apart must have shape (P, 2), got {array.shape}: pass pairs of rows.")
-    pairs = _integers(array.reshape(-1), "apart", None).reshape(-1, 2)
-    if pairs.size and (pairs.min() < 0 or pairs.max() >= rows):
+        raise WrongShape(f"{name} must have shape (P, 2), got {array.shape}: pass pairs of rows.")
+    whole = _integers(array.reshape(-1), name, None).reshape(-1, 2)
+    if whole.size and (whole.min() < 0 or whole.max() >= rows):
         raise WrongNumber(
-            f"apart must hold row numbers from 0 to {rows - 1}, got {pairs.min()} to {pairs.max()}."
+            f"{name} must hold row numbers from 0 to {rows - 1}, "
+            f"got {whole.min()} to {whole.max()}."
         )
-    if (pairs[:, 0] == pairs[:, 1]).any():
-        raise WrongNumber("apart pairs a row with itself: pass pairs of two different rows.")
-    return np.unique(np.sort(pairs, axis=1), axis=0)
+    if (whole[:, 0] == whole[:, 1]).any():
+        raise WrongNumber(f"{name} pairs a row with itself: pass pairs of two different rows.")
+    return np.unique(np.sort(whole, axis=1), axis=0)
 
 
 def cut_value(cut: float) -> float:

@@ -1,4 +1,4 @@
-"""What the embedded engines share: every vector is compared, nothing is approximated.
+"""What the embedded engines share: rows in one file, and similarities computed in one way.
 
 An engine only proposes rows that are close. The similarities that are returned, and the order of
 equal ones, are computed here in double precision, so that engines agree bit for bit and a result
@@ -22,12 +22,12 @@ from index.neighbors import NO_ID, Neighbors
 from index.rowfile import read_rows, write_rows
 from index.rows import RowStore
 
-__all__ = ["FlatIndex"]
+__all__ = ["SLACK", "SPARE", "FlatIndex", "merge"]
 
 _QUERIES = 1024  # searched at once
 _NUMBERS = 1 << 24  # float32 in one block of work: 64 MiB
-_SLACK = 1e-5  # more than single precision can get a similarity of unit rows wrong
-_SPARE = 8  # proposals beyond k, so that equal similarities at the edge are seen
+SLACK = 1e-5  # more than single precision can get a similarity of unit rows wrong
+SPARE = 8  # proposals beyond k, so that equal similarities at the edge are seen
 
 
 class FlatIndex(ABC):
@@ -38,6 +38,8 @@ class FlatIndex(ABC):
     """
 
     __slots__ = ("_rows",)
+
+    _slack = SLACK
 
     def __init__(self, dim: int) -> None:
         if dim < 1:
@@ -56,7 +58,7 @@ class FlatIndex(ABC):
             count: from 1 to R.
 
         Returns:
-            similarities float32 (Q, count), right within `_SLACK`, and rows int64 (Q, count).
+            similarities float32 (Q, count), right within `_slack`, and rows int64 (Q, count).
         """
 
     @property
@@ -92,7 +94,8 @@ class FlatIndex(ABC):
         vectors = unit_rows(vectors, self.dim)
         ids = id_array(ids, len(vectors))
         sites = np.zeros_like(ids) if sites is None else site_array(sites, len(vectors))
-        self._rows.put(ids, vectors, sites)
+        before = len(self)
+        self._follow(self._rows.put(ids, vectors, sites), before)
 
     def remove(self, ids: NDArray[np.int64]) -> int:
         """Removes vectors and returns how many there were; unknown ids are passed over.
@@ -100,7 +103,9 @@ class FlatIndex(ABC):
         Args:
             ids: int64 (n,).
         """
-        return self._rows.drop(id_array(ids))
+        before = len(self)
+        self._follow(self._rows.drop(id_array(ids)), before)
+        return before - len(self)
 
     def search(
         self, queries: NDArray[np.float32], k: int, within: NDArray[np.int64] | None = None
@@ -144,6 +149,14 @@ class FlatIndex(ABC):
         """
         return self._rows.vectors[self._rows.rows_of(id_array(ids))]
 
+    def sites(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the sites of the ids, int64 (n,), in the order asked.
+
+        Raises:
+            UnknownId: an id that is not stored.
+        """
+        return self._rows.sites[self._rows.rows_of(id_array(ids))]
+
     def ids(self) -> NDArray[np.int64]:
         """Returns every id: int64 (N,), ascending."""
         return np.sort(self._rows.ids)
@@ -160,6 +173,12 @@ class FlatIndex(ABC):
         """
         write_rows(path, self._rows, marks)
 
+    @property
+    def memory(self) -> int:
+        """Bytes of the rows, mapped from a file or not."""
+        rows = self._rows
+        return rows.vectors.nbytes + rows.ids.nbytes + rows.sites.nbytes
+
     @classmethod
     def load(cls, path: str | Path) -> tuple[Self, dict[str, str]]:
         """Reads an index and its marks.
@@ -173,6 +192,15 @@ class FlatIndex(ABC):
         index._rows = rows
         return index, marks
 
+    def _follow(self, rows: NDArray[np.int64], before: int) -> None:
+        """Brings up to date what an engine keeps besides the rows; here there is nothing.
+
+        Args:
+            rows: int64 (m,), the rows whose contents are new.
+            before: how many rows there were; those from the present length on are gone.
+        """
+        del rows, before
+
     def _closest(
         self, queries: NDArray[np.float32], rows: NDArray[np.int64] | None, k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -184,11 +212,11 @@ class FlatIndex(ABC):
         ids = np.empty((len(queries), k), dtype=np.int64)
         similarities = np.empty((len(queries), k), dtype=np.float32)
         total = len(self) if rows is None else len(rows)
-        left, count = np.arange(len(queries)), min(k + _SPARE, total)
+        left, count = np.arange(len(queries)), min(k + SPARE, total)
         while len(left):
             guesses, proposed = self._proposals(queries[left], rows, count)
             edge = np.sort(guesses, axis=1)[:, [0, count - k]]  # the last and the k-th
-            clear = (edge[:, 0] < edge[:, 1] - _SLACK) | (count == total)
+            clear = (edge[:, 0] < edge[:, 1] - self._slack) | (count == total)
             done = left[clear]
             ids[done], similarities[done] = self._ranked(queries[done], proposed[clear], k)
             left, count = left[~clear], min(4 * count, total)
@@ -212,16 +240,20 @@ class FlatIndex(ABC):
     def _ranked(
         self, queries: NDArray[np.float32], proposed: NDArray[np.int64], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The k best of the proposed rows (Q, A) by (similarity, id), computed in double."""
+        """The k best of the proposed rows (Q, A) by (similarity, id), computed in double.
+
+        Rows of -1 are passed over; each query has at least k others.
+        """
         ids = np.empty((len(queries), k), dtype=np.int64)
         similarities = np.empty((len(queries), k), dtype=np.float32)
         step = max(1, _NUMBERS // (4 * self.dim * proposed.shape[1]))
         for start in range(0, len(queries), step):
             some = slice(start, start + step)
-            vectors = self._rows.vectors[proposed[some]].astype(np.float64)
+            vectors = self._rows.vectors.take(proposed[some], axis=0).astype(np.float64)
             wide = queries[some, np.newaxis, :].astype(np.float64)
             exact = np.clip(np.vecdot(vectors, wide), -1, 1).astype(np.float32)
-            names = self._rows.ids[proposed[some]]
+            exact[proposed[some] < 0] = -np.inf  # a proposal that there is not
+            names = self._rows.ids.take(proposed[some])
             order = np.lexsort((names, -exact), axis=1)[:, :k]
             ids[some] = np.take_along_axis(names, order, axis=1)
             similarities[some] = np.take_along_axis(exact, order, axis=1)

@@ -3,6 +3,7 @@
 - `average_link`: the same cut for all clusters.
 - `sized_link`: a cut that falls as clusters grow, because a mean over many rows varies less than
   one similarity does: one cut then serves small clusters and large ones.
+- `joined_clusters`: the second half of `sized_link`, for clusters that are there already.
 
 For unit rows the mean similarity of two clusters is the inner product of their mean vectors, so no
 matrix of distances is kept: memory is O(N D) plus one block of products. Joining never makes two
@@ -20,16 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.arrays import cut_value, pair_array, unit_rows
+from index.constraints import blocks_of
 from index.errors import WrongNumber
 from index.partition import renumbered
 
-__all__ = ["average_link", "sized_link"]
+__all__ = ["average_link", "joined_clusters", "sized_link"]
 
 _PRODUCTS = 1 << 24  # float32 similarities in memory at once: 64 MiB
 
 
 def average_link(
-    vectors: NDArray[np.float32], cut: float, apart: NDArray[np.int64] | None = None
+    vectors: NDArray[np.float32],
+    cut: float,
+    apart: NDArray[np.int64] | None = None,
+    together: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Clusters by average link, down to a mean similarity of `cut`.
 
@@ -37,6 +42,7 @@ def average_link(
         vectors: float32 (N, D), unit rows.
         cut: clusters are joined while their mean similarity is above it, -1 to 1.
         apart: int64 (P, 2), pairs of rows that must not share a cluster.
+        together: int64 (P, 2), pairs of rows that share one, however unlike they are.
 
     Returns:
         int64 (N,), labels from 0 in the order of each cluster's first row.
@@ -44,14 +50,16 @@ def average_link(
     Raises:
         WrongArray: an array of another shape, dtype or length of rows.
         WrongNumber: a cut outside its range, or pairs of rows that do not exist.
+        Contradiction: a pair that must be apart is tied together.
     """
     vectors, cut = unit_rows(vectors), cut_value(cut)
-    count = len(vectors)
+    blocks = blocks_of(vectors, together, apart)
+    count = len(blocks.sizes)
     work = _Work(
         rows=np.arange(count),
-        sums=vectors.astype(np.float64),
-        sizes=np.ones(count, dtype=np.int64),
-        apart=pair_array(apart, count),
+        sums=blocks.sums.copy(),
+        sizes=blocks.sizes.copy(),
+        apart=blocks.apart,
         nearest=np.full(count, -1, dtype=np.int64),
         best=np.full(count, -np.inf, dtype=np.float32),
     )
@@ -61,7 +69,7 @@ def average_link(
         low, high = work.mutual(cut)
         joined_to[work.rows[high]] = work.rows[low]
         work.join(low, high, cut)
-    return renumbered(_followed(joined_to))
+    return renumbered(followed(joined_to)[blocks.of_row])
 
 
 def sized_link(
@@ -70,6 +78,7 @@ def sized_link(
     strangers: float,
     apart: NDArray[np.int64] | None = None,
     shared: float = 0.5,
+    together: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Clusters by average link, then joins clusters of a and b rows down to a lower cut.
 
@@ -91,6 +100,38 @@ def sized_link(
         apart: int64 (P, 2), pairs of rows that must not share a cluster.
         shared: the part of the variance that more rows do not average away, 0 to 1; 1 is average
             link.
+        together: int64 (P, 2), pairs of rows that share one, however unlike they are.
+
+    Returns:
+        int64 (N,), labels from 0 in the order of each cluster's first row.
+
+    Raises:
+        WrongArray: an array of another shape, dtype or length of rows.
+        WrongNumber: a number outside its range, or pairs of rows that do not exist.
+        Contradiction: a pair that must be apart is tied together.
+    """
+    require_cuts(cut, strangers, shared)
+    labels = average_link(vectors, cut, apart, together)
+    return joined_clusters(vectors, labels, cut, strangers, apart, shared)
+
+
+def joined_clusters(
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    cut: float,
+    strangers: float,
+    apart: NDArray[np.int64] | None = None,
+    shared: float = 0.5,
+) -> NDArray[np.int64]:
+    """Joins clusters down to the cut of their sizes, as `sized_link` does after average link.
+
+    Args:
+        vectors: float32 (N, D), unit rows.
+        labels: int64 (N,), the clusters so far.
+        cut: as in `sized_link`.
+        strangers: likewise.
+        apart: int64 (P, 2), pairs of rows whose clusters must not be joined.
+        shared: as in `sized_link`.
 
     Returns:
         int64 (N,), labels from 0 in the order of each cluster's first row.
@@ -99,12 +140,8 @@ def sized_link(
         WrongArray: an array of another shape, dtype or length of rows.
         WrongNumber: a number outside its range, or pairs of rows that do not exist.
     """
-    if not (cut_value(strangers) < cut_value(cut) and 0 <= shared <= 1):
-        raise WrongNumber(
-            f"strangers must be below cut and shared from 0 to 1, got strangers {strangers}, "
-            f"cut {cut}, shared {shared}."
-        )
-    labels = average_link(vectors, cut, apart)
+    require_cuts(cut, strangers, shared)
+    labels = renumbered(labels)
     clusters = _Clusters.of(vectors, labels, pair_array(apart, len(vectors)))
     changed = np.arange(len(clusters.sizes))
     edges = np.empty((0, 2), dtype=np.int64)
@@ -112,22 +149,35 @@ def sized_link(
     while len(changed):
         more, more_gains = clusters.above(changed, cut - strangers, strangers, shared)
         edges, gains = np.vstack([edges, more]), np.concatenate([gains, more_gains])
-        low, high = _first_choices(edges, gains)
+        low, high = first_choices(edges, gains)
         clusters.join(low, high)
         changed = low
         kept = ~np.isin(edges, np.concatenate([low, high])).any(axis=1)
         edges, gains = edges[kept], gains[kept]
-    return renumbered(_followed(clusters.joined_to)[labels])
+    return renumbered(followed(clusters.joined_to)[labels])
 
 
-def _followed(joined_to: NDArray[np.int64]) -> NDArray[np.int64]:
+def require_cuts(cut: float, strangers: float, shared: float) -> None:
+    """Checks the numbers of `sized_link`.
+
+    Raises:
+        WrongNumber: one of them is outside its range.
+    """
+    if not (cut_value(strangers) < cut_value(cut) and 0 <= shared <= 1):
+        raise WrongNumber(
+            f"strangers must be below cut and shared from 0 to 1, got strangers {strangers}, "
+            f"cut {cut}, shared {shared}."
+        )
+
+
+def followed(joined_to: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each row ends that was joined to a lower one, and that perhaps to a lower one still."""
     while not np.array_equal(joined_to, joined_to[joined_to]):
         joined_to = joined_to[joined_to]
     return joined_to
 
 
-def _first_choices(
+def first_choices(
     edges: NDArray[np.int64], gains: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The edges that are the best one at both their ends; ties go by the lower cluster."""

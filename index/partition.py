@@ -12,15 +12,20 @@ but the table of how many rows each pair of clusters has in common, so they cost
 Letters: N rows.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
 
 from index.errors import WrongDtype, WrongShape
 
-__all__ = ["Agreement", "Shares", "agreement", "bcubed", "pairwise", "renumbered"]
+__all__ = ["Agreement", "Shares", "agreement", "bcubed", "match_labels", "pairwise", "renumbered"]
+
+_DENSE = 1 << 24  # cells of overlaps that are matched at once: 128 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,83 @@ def renumbered(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     return rank[inverse]
+
+
+def match_labels(old: NDArray[np.int64], new: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Gives the clusters of a new run the labels of the old ones they share most rows with.
+
+    The total number of rows that keep their label is the highest there can be: an assignment
+    (H. Kuhn, 1955) in each part of the graph of clusters that share rows; in a part with more than
+    16 million pairs of clusters the largest overlap is matched first instead, which keeps at least
+    half of that. Clusters without a match get fresh labels, above all old ones.
+
+    Args:
+        old: int64 (N,), labels from 0 of the run before; -1 for rows that were not there.
+        new: int64 (N,), any labels of the same rows.
+
+    Returns:
+        int64 (N,), the partition of `new` under the labels kept.
+
+    Raises:
+        WrongShape: not one axis, or different lengths.
+        WrongDtype: not integers.
+    """
+    old, new = _checked(old), _checked(new)
+    if old.shape != new.shape:
+        raise WrongShape(
+            f"old and new must have the same shape (N,), got {old.shape} and {new.shape}."
+        )
+    clusters = renumbered(new)
+    count = int(clusters.max(initial=-1)) + 1
+    kept = np.full(count, -1, dtype=np.int64)
+    known = old >= 0
+    names, of_old = np.unique(old[known], return_inverse=True)
+    table = coo_array(
+        (np.ones(len(of_old)), (clusters[known], of_old)), shape=(count, len(names))
+    ).tocsr()
+    table.sum_duplicates()
+    for rows, columns in _matched(table):
+        kept[rows] = names[columns]
+    fresh = np.flatnonzero(kept < 0)
+    kept[fresh] = int(old.max(initial=-1)) + 1 + np.arange(len(fresh))
+    return kept[clusters]
+
+
+def _matched(table: csr_array) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """The rows and columns that go together in each connected part of a table of overlaps."""
+    from scipy.optimize import linear_sum_assignment
+
+    count = table.shape[0]
+    if not table.nnz:
+        return
+    cells, size = table.tocoo(), sum(table.shape)
+    graph = coo_array((cells.data, (cells.row, count + cells.col)), shape=(size, size))
+    parts = connected_components(graph, directed=False)[1]
+    order = np.argsort(parts, kind="stable")
+    for members in np.split(order, np.cumsum(np.bincount(parts))[:-1]):
+        rows, columns = members[members < count], members[members >= count] - count
+        if len(rows) * len(columns) > _DENSE:
+            yield _greedily(table[rows], rows)
+        elif len(rows) and len(columns):
+            overlap = table[rows][:, columns].toarray()
+            one, other = linear_sum_assignment(overlap, maximize=True)
+            shared = overlap[one, other] > 0
+            yield rows[one[shared]], columns[other[shared]]
+
+
+def _greedily(
+    table: csr_array, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The largest overlaps first, each row and column of the table once."""
+    cells = table.tocoo()
+    pairs: dict[int, int] = {}
+    taken: set[int] = set()
+    for cell in np.argsort(-cells.data, kind="stable").tolist():
+        row, column = int(cells.row[cell]), int(cells.col[cell])
+        if row not in pairs and column not in taken:
+            pairs[row] = column
+            taken.add(column)
+    return rows[np.array(list(pairs))], np.array(list(pairs.values()), dtype=np.int64)
 
 
 def bcubed(found: NDArray[np.int64], true: NDArray[np.int64]) -> Shares:

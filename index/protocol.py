@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from index.neighbors import Neighbors
 
-__all__ = ["FileIndex", "VectorIndex"]
+__all__ = ["FileIndex", "ServerIndex", "VectorIndex"]
 
 
 @runtime_checkable
@@ -124,4 +124,29 @@ class FileIndex(VectorIndex, Protocol):
             FileNotFoundError: there is no such file.
             IndexFileBroken: the file was cut, changed or written by something else.
         """
+        ...
+
+
+@runtime_checkable
+class ServerIndex(VectorIndex, Protocol):
+    """An index that a server keeps, for many processes: what is changed is kept at once."""
+
+    def marks(self) -> dict[str, str]:
+        """Returns what the owner kept with the vectors; empty for a new index."""
+        ...
+
+    def keep_marks(self, marks: Mapping[str, str]) -> None:
+        """Keeps marks with the vectors, in place of those that were kept."""
+        ...
+
+    def settle(self) -> bool:
+        """Makes the server fit its search to the size, after many rows came or went.
+
+        Returns:
+            Whether anything was changed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Closes the connection."""
         ...

@@ -1,14 +1,65 @@
-"""How many of the true neighbours a search found.
+"""How many of the true neighbours a search found, and how quickly.
 
-Letters: Q queries, K neighbours.
+Letters: Q queries, D dimensions, K neighbours.
 """
 
+from dataclasses import dataclass
+from time import perf_counter
+
 import numpy as np
+from numpy.typing import NDArray
 
 from index.errors import WrongShape
 from index.neighbors import NO_ID, Neighbors
+from index.protocol import VectorIndex
 
-__all__ = ["recall"]
+__all__ = ["BATCH", "Measured", "measure", "recall"]
+
+BATCH = 64
+"""Queries searched together where speed is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What an engine did with some queries.
+
+    Attributes:
+        recall: recall@K against exact search, 0 to 1.
+        queries_per_second: in batches of `BATCH`.
+        milliseconds: the median time of one query alone.
+    """
+
+    recall: float
+    queries_per_second: float
+    milliseconds: float
+
+
+def measure(
+    index: VectorIndex, queries: NDArray[np.float32], truth: Neighbors, singles: int = 16
+) -> Measured:
+    """Searches queries together and alone.
+
+    Args:
+        index: the engine.
+        queries: float32 (Q, D), unit rows, at least one.
+        truth: the neighbours (Q, K) that an exact engine with the same vectors finds.
+        singles: how many of the queries to search alone, too.
+    """
+    k = truth.ids.shape[1]
+    index.search(queries[:1], k)  # whatever is done once only
+    began, starts = perf_counter(), range(0, len(queries), BATCH)
+    parts = [index.search(queries[start : start + BATCH], k) for start in starts]
+    rate = len(queries) / (perf_counter() - began)
+    times = []
+    for query in range(min(singles, len(queries))):
+        began = perf_counter()
+        index.search(queries[query : query + 1], k)
+        times.append(perf_counter() - began)
+    found = Neighbors(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.similarities for part in parts]),
+    )
+    return Measured(recall(found, truth), rate, 1e3 * float(np.median(times)))
 
 
 def recall(found: Neighbors, truth: Neighbors) -> float:

@@ -72,13 +72,16 @@ class RowStore:
 
     def put(
         self, ids: NDArray[np.int64], vectors: NDArray[np.float32], sites: NDArray[np.int64]
-    ) -> None:
+    ) -> NDArray[np.int64]:
         """Stores rows, replacing those of ids that are there; of an id given twice the last counts.
 
         Args:
             ids: int64 (n,).
             vectors: float32 (n, D).
             sites: int64 (n,).
+
+        Returns:
+            int64 (m,), the rows written, each once.
         """
         last = {number: position for position, number in enumerate(ids.tolist())}
         row_of = self._row_of()
@@ -92,13 +95,18 @@ class RowStore:
         self._vectors[targets] = vectors[taken]
         self._sites[targets] = sites[taken]
         self._count += fresh
+        return targets
 
-    def drop(self, ids: NDArray[np.int64]) -> int:
-        """Removes the rows of the ids that are there and returns how many they were.
+    def drop(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Removes the rows of the ids that are there; the store is shorter by as many.
 
         Args:
             ids: int64 (n,).
+
+        Returns:
+            int64 (m,), the rows that were filled with others, ascending.
         """
+        filled: set[int] = set()
         row_of = self._row_of()
         known = [number for number in dict.fromkeys(ids.tolist()) if number in row_of]
         if known:
@@ -110,8 +118,9 @@ class RowStore:
                 self._vectors[row] = self._vectors[last]
                 self._sites[row] = self._sites[last]
                 row_of[int(self._ids[row])] = row
+                filled.add(row)
             self._count = last
-        return len(known)
+        return np.array(sorted(row for row in filled if row < self._count), dtype=np.int64)
 
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the row of each id: int64 (n,).

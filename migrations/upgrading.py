@@ -66,15 +66,24 @@ def upgrade(where: Store | str | Path | None = None) -> Status:
         DatabaseUnusable: it cannot be written, or holds tables of another program.
     """
     with _opened(where) as store, store.migrating() as connection:
-        found = revision_of(connection)
-        status = _status(found)
-        if status is Status.AHEAD:
-            raise SchemaAhead(str(found), REVISION)
-        if status is Status.EMPTY:
-            _require_no_tables(store, connection)
-        if status is not Status.CURRENT:
-            _run(connection)
-        return status
+        return upgrade_in(store, connection)
+
+
+def upgrade_in(store: Store, connection: Connection) -> Status:
+    """The same within a transaction of `Store.migrating`, which may go on to do more.
+
+    Raises:
+        SchemaAhead, DatabaseUnusable: as `upgrade`.
+    """
+    found = revision_of(connection)
+    status = _status(found)
+    if status is Status.AHEAD:
+        raise SchemaAhead(str(found), REVISION)
+    if status is Status.EMPTY:
+        _require_no_tables(store, connection)
+    if status is not Status.CURRENT:
+        _run(connection)
+    return status
 
 
 def ensure_schema(store: Store) -> None:

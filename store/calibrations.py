@@ -3,6 +3,7 @@
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from store.audit import append_event
 from store.errors import UnknownCalibration
 from store.records import Calibration, Decision
 
@@ -45,13 +46,20 @@ def use_calibration(session: Session, number: int) -> Calibration:
         UnknownCalibration: there is none of that number.
     """
     chosen = find_calibration(session, number)
-    use_none(session, chosen.space)
+    _retire(session, chosen.space)
     chosen.active = True
     session.flush()
+    details = {"calibration": number, "space": chosen.space, "digest": chosen.digest}
+    append_event(session, "calibration_in_force", details=details)
     return chosen
 
 
 def use_none(session: Session, space: str) -> None:
     """Put none in force, so that the one shipped with the encoder is."""
+    _retire(session, space)
+    append_event(session, "calibration_in_force", details={"calibration": None, "space": space})
+
+
+def _retire(session: Session, space: str) -> None:
     session.execute(update(Calibration).where(Calibration.space == space).values(active=False))
     session.expire_all()

@@ -3,6 +3,9 @@
 The counter in the gallery's one row gives every change its number. The UPDATE that raises it holds
 the row's lock until the commit, so changes are committed in the order of their numbers: whoever has
 read up to `rev` will never find a smaller one later.
+
+The log is kept short: its last `KEPT` changes stay, and those that an index on record still needs
+unless it is `ABANDONED` changes behind. An index older than what is left is built anew.
 """
 
 from collections.abc import Sequence
@@ -10,13 +13,15 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Final, Literal
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from store.schema import Change, Gallery
+from store.schema import Change, Gallery, IndexEngine
 
 Op = Literal["add", "remove"]
 CHUNK: Final = 500  # ids in one statement, below every database's limit of parameters
+KEPT: Final = 20_000  # changes that are always kept
+ABANDONED: Final = 1_000_000  # an index so far behind is not waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +88,35 @@ def changes_after(session: Session, rev: int, limit: int) -> list[Change]:
     """The next changes after `rev`, in order, at most `limit`."""
     query = select(Change).where(Change.rev > rev).order_by(Change.rev).limit(limit)
     return list(session.scalars(query))
+
+
+def is_pruned(session: Session, position: Position) -> bool:
+    """Whether the log no longer reaches back to a position."""
+    oldest = session.scalar(select(func.min(Change.rev)))
+    return oldest is not None and position.rev < oldest and oldest > 1
+
+
+def prune_changes(session: Session, kept: int = KEPT, abandoned: int = ABANDONED) -> int:
+    """Drop the beginning of the log, where nobody needs it.
+
+    An index on record has kept every change up to its `rev` and needs that one, to know its place.
+
+    Args:
+        session: a transaction that writes.
+        kept: the last changes, which stay whatever happens; at least 1.
+        abandoned: an index that is more changes behind is not waited for.
+
+    Returns:
+        How many changes were dropped; 0 unless there are twice as many as must be kept, so that
+        this costs next to nothing most of the time.
+    """
+    oldest, last = session.scalar(select(func.min(Change.rev))), current_rev(session)
+    if oldest is None or last - oldest < 2 * kept:
+        return 0
+    followers = select(func.min(IndexEngine.rev)).where(IndexEngine.rev >= last - abandoned)
+    needed = session.scalar(followers)
+    first = last - kept + 1 if needed is None else min(last - kept + 1, needed)
+    if first <= oldest:
+        return 0
+    session.execute(delete(Change).where(Change.rev < first))
+    return int(first - oldest)

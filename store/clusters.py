@@ -7,10 +7,13 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
+from store.audit import append_event
 from store.errors import UnknownCluster
+from store.facts import denied_templates
+from store.operations import Journal, move_rows, record_operation
+from store.photos import chunks
 from store.records import Cluster, ClusterFace, Run
 from store.schema import Person
-from store.templates import assign_person
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +112,47 @@ def cluster_faces(session: Session, cluster: Cluster) -> list[int]:
     return list(session.scalars(query.order_by(ClusterFace.template_id)))
 
 
-def name_cluster(session: Session, cluster: Cluster, person: Person | None) -> int:
+def first_faces(session: Session, cluster_ids: Sequence[int]) -> dict[int, int]:
+    """Cluster id → the id of its first template; clusters without any are left out."""
+    found: dict[int, int] = {}
+    for some in chunks(list(cluster_ids)):
+        query = select(ClusterFace.cluster_id, func.min(ClusterFace.template_id))
+        query = query.where(ClusterFace.cluster_id.in_(some)).group_by(ClusterFace.cluster_id)
+        found.update((row[0], row[1]) for row in session.execute(query))
+    return found
+
+
+def name_cluster(
+    session: Session, cluster: Cluster, person: Person | None, *, created: bool = False
+) -> int:
     """Say who a cluster is: its templates become that person's, and the index follows.
+
+    Faces that are known not to be that person are left out. It is an operation that can be undone.
 
     Args:
         session: a transaction, as `Store` opens it.
         cluster: as `find_cluster` gave it.
         person: None takes the name away again.
+        created: whether the person was made for this, so that undoing it removes them.
 
     Returns:
         How many templates it was.
     """
     template_ids = cluster_faces(session, cluster)
-    assign_person(session, template_ids, person)
-    cluster.person_id = None if person is None else person.id
-    session.flush()
+    if person is not None:
+        denied = denied_templates(session, template_ids, person)
+        template_ids = [template for template in template_ids if template not in denied]
+    journal = Journal(people=set() if person is None else {person.uid})
+    journal.created = person.uid if created and person is not None else None
+    move_rows(session, journal, "templates", template_ids, person)
+    move_rows(session, journal, "clusters", [cluster.id], person)
+    session.refresh(cluster)
+    operation = record_operation(session, "name", journal)
+    append_event(
+        session,
+        "named" if person is not None else "name_taken_away",
+        None if person is None else person.uid,
+        {"cluster": cluster.id, "templates": len(template_ids), "operation": operation.id},
+        None if person is None else {"name": person.name},
+    )
     return len(template_ids)

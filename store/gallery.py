@@ -1,17 +1,24 @@
 """The gallery as a whole: its space, its counts, its calibrations and its decisions."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from store.actors import actor_of
+from store.audit import Happening, append_event, append_events
+from store.columns import now
 from store.errors import SpaceMismatch
 from store.records import Calibration, Decision
 from store.schema import Base, Face, Gallery, Person, Photo, Template
 
 KINDS: Final = ("verify", "identify", "compare")
 ANSWERS: Final = ("yes", "no", "unsure")
+_LOGGED: Final = (
+    "kind", "answer", "similarity", "threshold", "fmr", "space", "unsure_above", "extrapolated",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +72,17 @@ def require_space(session: Session, space: str) -> None:
         raise SpaceMismatch(pinned, space)
 
 
+def in_use() -> ColumnElement[bool]:
+    """Whether a `Template` is of the gallery's space: while that changes, a face has two."""
+    pinned = select(Gallery.space).where(Gallery.id == 1).scalar_subquery()
+    return Template.space == func.coalesce(pinned, Template.space)
+
+
 def gallery_status(session: Session) -> GalleryStatus:
     """The counts that `status` shows."""
     row = session.execute(select(Gallery.uid, Gallery.space, Gallery.rev)).one()
-    unnamed = select(func.count()).select_from(Template).where(Template.person_id.is_(None))
+    templates = select(func.count()).select_from(Template).where(in_use())
+    unnamed = templates.where(Template.person_id.is_(None))
     return GalleryStatus(
         uid=row.uid,
         space=row.space,
@@ -76,7 +90,7 @@ def gallery_status(session: Session) -> GalleryStatus:
         people=_count(session, Person),
         photos=_count(session, Photo),
         faces=_count(session, Face),
-        templates=_count(session, Template),
+        templates=session.execute(templates).scalar_one(),
         unnamed=session.execute(unnamed).scalar_one(),
         decisions=_count(session, Decision),
     )
@@ -100,6 +114,8 @@ def put_calibration(
     calibration = Calibration(space=space, body=body, digest=digest, active=active)
     session.add(calibration)
     session.flush()
+    details = {"calibration": calibration.id, "space": space, "digest": digest, "in_force": active}
+    append_event(session, "calibration_added", details=details)
     return calibration
 
 
@@ -124,7 +140,7 @@ def record_decision(
     unsure_above: float | None = None,
     extrapolated: bool = False,
 ) -> Decision:
-    """Keep an answer that was given.
+    """Keep an answer that was given, and append it to the log.
 
     Args:
         session: a transaction, as `Store` opens it.
@@ -145,6 +161,9 @@ def record_decision(
     """
     if kind not in KINDS or answer not in ANSWERS:
         raise ValueError(f"A decision is one of {KINDS} and {ANSWERS}; got {kind!r}, {answer!r}.")
+    uid = None
+    if person_id is not None:
+        uid = session.scalar(select(Person.uid).where(Person.id == person_id))
     decision = Decision(
         kind=kind,
         answer=answer,
@@ -157,10 +176,43 @@ def record_decision(
         calibration_id=calibration_id,
         unsure_above=unsure_above,
         extrapolated=extrapolated,
+        actor=actor_of(session),
     )
     session.add(decision)
     session.flush()
+    details = {name: getattr(decision, name) for name in _LOGGED}
+    details |= {"decision": decision.id, "calibration": calibration_id}
+    append_event(session, "decided", uid, details, {"source": source})
     return decision
+
+
+def record_decisions(
+    session: Session, decided: Sequence[tuple[str | None, Mapping[str, Any]]]
+) -> list[int]:
+    """Keep many answers of one actor with as few statements as for one, and log them.
+
+    Args:
+        session: a transaction, as `Store` opens it.
+        decided: for each, the uid of the person it is about, or None, and arguments of
+            `record_decision`, all of them.
+
+    Returns:
+        The ids of the decisions, in that order.
+    """
+    if not decided:
+        return []
+    actor, time = actor_of(session), now()
+    rows = [{**values, "actor": actor, "time": time} for _, values in decided]
+    ids = session.scalars(
+        insert(Decision).returning(Decision.id, sort_by_parameter_order=True), rows
+    ).all()
+    happenings = []
+    for number, (uid, values) in zip(ids, decided, strict=True):
+        details = {name: values[name] for name in _LOGGED}
+        details |= {"decision": number, "calibration": values["calibration_id"]}
+        happenings.append(Happening("decided", uid, details, {"source": values["source"]}))
+    append_events(session, happenings)
+    return list(ids)
 
 
 def _count(session: Session, table: type[Base]) -> int:

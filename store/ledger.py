@@ -87,6 +87,7 @@ class Fact(Base):
     """
 
     __tablename__ = "facts"
+    __table_args__ = ({"sqlite_autoincrement": True},)  # undoing brings a fact back under its id
 
     id: Mapped[int] = mapped_column(primary_key=True)
     operation_id: Mapped[int] = mapped_column(

@@ -1,16 +1,15 @@
-"""Who is in the gallery: adding, finding, listing, renaming and merging people."""
+"""Who is in the gallery: adding, finding and listing people; `corrections` changes them."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, distinct, func, select, update
+from sqlalchemy import ColumnElement, distinct, func, select
 from sqlalchemy.orm import Session
 
-from store.changes import append_changes
 from store.errors import AmbiguousPerson, PersonExists, UnknownPerson
+from store.gallery import in_use
 from store.names import clean_name, clean_site, composed
-from store.records import Cluster, Decision
-from store.schema import Face, Person, Photo, Site, Template
+from store.schema import Face, Person, Site, Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ def list_people(session: Session, site: str | None = None) -> list[PersonSummary
             func.count(distinct(Template.id)).label("templates"),
         )
         .join(Person.place)
-        .outerjoin(Template, Template.person_id == Person.id)
+        .outerjoin(Template, (Template.person_id == Person.id) & in_use())
         .outerjoin(Face, Face.id == Template.face_id)
         .where(*there)
         .group_by(Person.id, Site.name)
@@ -112,41 +111,6 @@ def expired_people(session: Session, moment: datetime) -> list[Person]:
     """The people whose time ended at or before `moment` (aware), by name."""
     query = select(Person).where(Person.expires <= moment).order_by(Person.name, Person.id)
     return list(session.scalars(query))
-
-
-def rename_person(session: Session, person: Person, name: str) -> Person:
-    """Give somebody another name; the index does not change.
-
-    Raises:
-        InvalidName: the name cannot be stored.
-        PersonExists: somebody else in the site has it.
-    """
-    name = clean_name(name)
-    if name != person.name:
-        _require_free(session, name, person.place)
-        person.name = name
-        session.flush()
-    return person
-
-
-def merge_people(session: Session, source: Person, target: Person) -> int:
-    """Make two people one: what `source` has moves to `target`, and `source` is deleted.
-
-    Returns:
-        How many templates moved; 0 when both are the same person, who stays as they are.
-    """
-    if source.id == target.id:
-        return 0
-    session.flush()
-    of_source = select(Template.id).where(Template.person_id == source.id)
-    moved = list(session.scalars(of_source.order_by(Template.id)))
-    for column in (Template.person_id, Cluster.person_id, Decision.person_id, Photo.claimed_id):
-        move = update(column.class_).where(column == source.id).values({column: target.id})
-        session.execute(move)
-    if source.site_id != target.site_id:
-        append_changes(session, moved, "add")  # the index keeps each template's site
-    session.execute(delete(Person).where(Person.id == source.id))
-    return len(moved)
 
 
 def site_ids(session: Session, sites: list[str]) -> list[int]:

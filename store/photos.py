@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from store.changes import CHUNK
 from store.errors import UnknownPhoto
 from store.schema import Face, Person, Photo, Template
+from store.sealing import StoredCrop, opened_crops, sealed_crop
 
 SHA256_LENGTH: Final = 64
 Key = TypeVar("Key", int, str)
@@ -89,6 +90,7 @@ def record_face(
     confidence: float,
     quality: Mapping[str, object] | None,
     crop: bytes,
+    person: Person | None = None,
 ) -> Face:
     """Keep one face of a photo.
 
@@ -100,9 +102,11 @@ def record_face(
         confidence: the detector's, 0…1.
         quality: measures of the crop, as JSON can hold them.
         crop: the aligned crop as JPEG bytes.
+        person: whose face it is, under whose key a sealed gallery seals the crop; None: not known.
 
     Raises:
         ValueError: the box or the points have another shape.
+        KeyMissing, KeyWrong, KeyUnusable: the gallery is sealed and there is no key for it.
     """
     if box.shape != (4,) or (points is not None and points.shape != (5, 2)):
         got = None if points is None else points.shape
@@ -110,6 +114,8 @@ def record_face(
             f"A face has a box (4,) and points (5, 2) or None; got {box.shape}, {got}."
         )
     x, y, w, h = (float(value) for value in box)
+    owner = None if person is None else person.id
+    kept, seal_id = sealed_crop(session, owner, photo.digest, (x, y, w, h), crop)
     face = Face(
         photo_id=photo.id,
         x=x,
@@ -119,7 +125,8 @@ def record_face(
         points=None if points is None else points.astype(float).tolist(),
         confidence=float(confidence),
         quality=None if quality is None else dict(quality),
-        crop=crop,
+        crop=kept,
+        seal_id=seal_id,
     )
     session.add(face)
     session.flush()
@@ -199,10 +206,22 @@ def origins(session: Session, template_ids: Sequence[int]) -> dict[int, FaceOrig
 
 
 def crops(session: Session, template_ids: Sequence[int]) -> dict[int, bytes]:
-    """Template id → the aligned crop it was made from, as JPEG; unknown ids are left out."""
+    """Template id → the aligned crop it was made from, as JPEG.
+
+    Unknown ids are left out, and those whose crop was sealed as somebody's who was forgotten.
+
+    Raises:
+        KeyMissing, KeyWrong, KeyUnusable: the gallery is sealed and there is no key for it.
+        SealBroken: a row was changed or moved.
+    """
     found: dict[int, bytes] = {}
+    columns = (Photo.digest, Face.x, Face.y, Face.w, Face.h, Face.crop, Face.seal_id)
     for some in chunks(template_ids):
-        query = select(Template.id, Face.crop).join(Face, Face.id == Template.face_id)
-        rows = session.execute(query.where(Template.id.in_(some)))
-        found.update((row.id, row.crop) for row in rows)
+        query = select(Template.id, *columns).join(Face, Face.id == Template.face_id)
+        query = query.join(Photo, Photo.id == Face.photo_id)
+        rows = session.execute(query.where(Template.id.in_(some))).all()
+        stored = [StoredCrop(row[1], (row[2], row[3], row[4], row[5]), *row[6:]) for row in rows]
+        for row, crop in zip(rows, opened_crops(session, stored), strict=True):
+            if crop is not None:
+                found[row[0]] = crop
     return found

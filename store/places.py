@@ -7,7 +7,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from store import sqlite
+from store import postgresql, sqlite
 from store.errors import DatabaseUnusable
 
 
@@ -26,20 +26,29 @@ def parse_url(url: str | Path) -> URL:
     if isinstance(url, Path) or "://" not in url:
         return URL.create("sqlite", database=str(Path(url).expanduser()))
     try:
-        return make_url(url)
+        parsed = make_url(url)
     except ArgumentError as error:
         raise DatabaseUnusable(url, "that is no SQLAlchemy URL") from error
+    # "postgres" is what many services write, and psycopg is the driver of the extra `postgres`
+    if parsed.drivername in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
 
 
 def make_engine(url: URL) -> Engine:
-    """The engine of a URL, SQLite's tuned; no connection is made yet.
+    """The engine of a URL, tuned to its kind of database; no connection is made yet.
 
     Raises:
         ImportError: the driver is not installed.
         NoSuchModuleError: SQLAlchemy knows no such database.
     """
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": sqlite.BUSY_SECONDS})
-    sqlite.tune(engine)
+    kind = url.get_backend_name()
+    if kind == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": sqlite.BUSY_SECONDS})
+        sqlite.tune(engine)
+    elif kind == "postgresql":
+        engine = create_engine(url, **postgresql.engine_options(url))
+        postgresql.tune(engine)
+    else:
+        engine = create_engine(url, pool_pre_ping=True)
     return engine

@@ -3,6 +3,7 @@
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from store.audit import append_event
 from store.names import clean_name
 from store.records import Profile
 
@@ -33,10 +34,15 @@ def put_profile(session: Session, name: str, *, fmr: float, fpir: float, unsure:
     profile.fmr, profile.fpir, profile.unsure = fmr, fpir, unsure
     session.add(profile)
     session.flush()
+    details = {"profile": name, "fmr": float(fmr), "fpir": float(fpir), "unsure": float(unsure)}
+    append_event(session, "profile_set", details=details)
     return profile
 
 
 def remove_profile(session: Session, name: str) -> bool:
     """Delete a profile; whether there was one of that name."""
     gone = session.execute(delete(Profile).where(Profile.name == name).returning(Profile.id))
-    return gone.first() is not None
+    if gone.first() is None:
+        return False
+    append_event(session, "profile_removed", details={"profile": name})
+    return True

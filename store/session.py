@@ -1,24 +1,40 @@
 """Opening the database and its transactions.
 
 `Store.begin` is one transaction that writes, `Store.read` one that only reads; both see one state
-of the database from start to end on SQLite. A commit returns after the data has reached the disk.
+of the database from start to end. Writers take turns, readers never wait. A commit returns after
+the data has reached the disk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+)
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import sqlite
+from store import postgresql, sqlite
+from store.actors import system_actor
 from store.errors import DatabaseUnusable, SchemaAhead, SchemaBehind
 from store.places import default_url, make_engine, parse_url
-from store.schema import REVISION
+from store.retrying import again, lost_connection, lost_race
+from store.schema import REVISION, Base
+from store.vault import Vault
+
+T = TypeVar("T")
+_NO_RIGHT: Final = "42501"  # SQLSTATE insufficient_privilege
 
 
 class Store:
@@ -26,25 +42,42 @@ class Store:
 
     Args:
         engine: as `Store.open` makes it; use that.
+        actor: who acts, see `store.actors`; None: the system's user.
+        vault: opens sealed rows; None: with the key that the environment names.
     """
 
     __slots__ = ("_readers", "_writers", "engine")
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self, engine: Engine, actor: str | None = None, vault: Vault | None = None
+    ) -> None:
         self.engine: Final = engine
-        reading = engine.execution_options(**sqlite.READING)
-        writing = engine.execution_options(**sqlite.WRITING)
-        self._readers: Final = sessionmaker(reading, expire_on_commit=False)
-        self._writers: Final = sessionmaker(writing, expire_on_commit=False)
+        info = {
+            "actor": system_actor() if actor is None else actor,
+            "vault": Vault() if vault is None else vault,
+        }
+        kinds = {"sqlite": sqlite, "postgresql": postgresql}
+        kind = kinds.get(engine.dialect.name)
+        reading = engine if kind is None else engine.execution_options(**kind.READING)
+        writing = engine if kind is None else engine.execution_options(**kind.WRITING)
+        self._readers: Final = sessionmaker(reading, expire_on_commit=False, info=info)
+        self._writers: Final = sessionmaker(writing, expire_on_commit=False, info=info)
 
     @classmethod
-    def open(cls, url: str | Path | None = None) -> Self:
+    def open(
+        cls,
+        url: str | Path | None = None,
+        actor: str | None = None,
+        vault: Vault | None = None,
+    ) -> Self:
         """Open a database, creating an SQLite file (mode 0600) and its folder when missing.
 
         The tables are not created here: `migrations.ensure_schema` does that.
 
         Args:
             url: SQLAlchemy URL, or a bare path, which is an SQLite file; None is `default_url()`.
+            actor: who acts, see `store.actors`; None: the system's user.
+            vault: opens sealed rows; None: with the key that the environment names.
 
         Raises:
             DatabaseUnusable: it cannot be created, opened or read, or its driver is missing.
@@ -55,7 +88,7 @@ class Store:
         try:
             if path is not None:
                 sqlite.prepare_file(path)
-            store = cls(make_engine(parsed))
+            store = cls(make_engine(parsed), actor, vault)
         except OSError as error:
             raise DatabaseUnusable(shown, (error.strerror or str(error)).lower()) from error
         except (ImportError, NoSuchModuleError) as error:
@@ -66,6 +99,10 @@ class Store:
             store.close()
             raise
         return store
+
+    def acting_as(self, actor: str) -> Self:
+        """The same database for somebody else: what is recorded is recorded under that actor."""
+        return type(self)(self.engine, actor, self._readers.kw["info"]["vault"])
 
     @property
     def url(self) -> str:
@@ -78,14 +115,49 @@ class Store:
         return sqlite.file_of(self.engine.url)
 
     @contextmanager
-    def begin(self) -> Iterator[Session]:
+    def begin(self, actor: str | None = None) -> Iterator[Session]:
         """One transaction that writes: committed at the end, rolled back on an exception.
+
+        Args:
+            actor: who acts in this transaction; None: whom the store was opened for.
 
         Raises:
             DatabaseUnusable: locked for too long, read-only, full or damaged.
         """
         with self._translated(), self._writers.begin() as session:
+            if actor is not None:
+                session.info["actor"] = actor
+            again(session.connection, lost_connection)  # its turn comes before anything is done
             yield session
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        """One transaction that writes, done again where the database undid it for another's sake.
+
+        Args:
+            work: reads and writes through the session and does nothing else, so that it can be
+                repeated.
+
+        Returns:
+            What `work` returned.
+
+        Raises:
+            DatabaseUnusable: as `begin`; where the connection broke during the commit, the work
+                may or may not be done.
+        """
+        with self._translated():
+            return again(lambda: self._once(work), _undone)
+
+    def _once(self, work: Callable[[Session], T]) -> T:
+        with self._writers() as session:
+            result = work(session)
+            session.flush()
+            try:
+                session.commit()
+            except DBAPIError as error:
+                if lost_connection(error):
+                    raise DatabaseUnusable(self.url, "the connection broke at the end") from error
+                raise
+        return result
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -95,6 +167,7 @@ class Store:
             DatabaseUnusable: the database cannot be read.
         """
         with self._translated(), self._readers() as session:
+            again(session.connection, lost_connection)
             yield session
 
     @contextmanager
@@ -107,6 +180,9 @@ class Store:
         with self._translated():
             if self.engine.dialect.name == "sqlite":
                 with sqlite.migrating(self.engine) as connection:
+                    yield connection
+            elif postgresql.is_postgresql(self.engine):
+                with postgresql.migrating(self.engine) as connection:
                     yield connection
             else:
                 with self.engine.begin() as connection:
@@ -130,18 +206,28 @@ class Store:
         if found > REVISION:
             raise SchemaAhead(found, REVISION)
 
-    def scrub(self) -> None:
+    def scrub(self, *, fully: bool = False) -> None:
         """Make deleted bytes leave the files; call it after forgetting, outside a transaction.
 
-        On SQLite the file is rewritten and its log emptied; a database server reclaims its pages
-        itself, in its own time.
+        On SQLite the file is rewritten and its log emptied. On PostgreSQL the small table of data
+        keys is rewritten, and the space of the other deleted rows may be used again; its old bytes
+        stay until it is.
+
+        Args:
+            fully: also on PostgreSQL, whose tables are rewritten while everybody else waits.
 
         Raises:
             DatabaseUnusable: somebody else is reading, so that old pages must stay for now.
         """
-        if self.engine.dialect.name == "sqlite":
-            with self._translated():
+        with self._translated():
+            if self.engine.dialect.name == "sqlite":
                 sqlite.scrub(self.engine)
+            elif fully and postgresql.is_postgresql(self.engine):
+                postgresql.scrub(self.engine, sorted(Base.metadata.tables))
+            elif postgresql.is_postgresql(self.engine):
+                tables = set(Base.metadata.tables)
+                postgresql.scrub(self.engine, ["seals"])
+                postgresql.reclaim(self.engine, sorted(tables - {"seals"}))
 
     def close(self) -> None:
         """Close every connection."""
@@ -162,10 +248,13 @@ class Store:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except DatabaseError as error:
-            if type(error) not in (DatabaseError, OperationalError):
+        except PoolExhausted as error:
+            reason = "all its connections are in use, or it is locked"
+            raise DatabaseUnusable(self.url, reason) from error
+        except DBAPIError as error:
+            if not _is_the_databases(error):
                 raise  # a broken constraint or a wrong statement: not the database's fault
-            raise DatabaseUnusable(self.url, str(error.orig)) from error
+            raise DatabaseUnusable(self.url, _reason(error)) from error
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -174,3 +263,21 @@ def revision_of(connection: Connection) -> str | None:
         return None
     found = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return None if found is None else str(found)
+
+
+def _undone(error: DBAPIError) -> bool:
+    return lost_race(error) or lost_connection(error)
+
+
+def _is_the_databases(error: DBAPIError) -> bool:
+    """Whether an error is of the database itself: not there, locked, read-only, full, damaged."""
+    if type(error) in (DatabaseError, OperationalError, InternalError, InterfaceError):
+        return True
+    denied = getattr(error.orig, "sqlstate", None) == _NO_RIGHT
+    return isinstance(error, ProgrammingError) and denied
+
+
+def _reason(error: DBAPIError) -> str:
+    """What the driver says, on one line."""
+    lines = str(error.orig).strip().splitlines()
+    return lines[0].strip().rstrip(".;") if lines else type(error.orig).__name__

@@ -13,17 +13,26 @@ D dimensions.
 import logging
 from typing import Final
 
-import numpy as np
 from sqlalchemy.orm import Session
 
 from index.errors import IndexFileBroken, IndexFileMismatch
-from index.opening import OpenedIndex, open_with_marks, read_url
-from index.protocol import FileIndex
-from store.changes import Position, changes_after, current_position, holds_position
-from store.following import present_templates, stream_templates
+from index.opening import OpenedIndex, empty_index, open_with_marks, read_url
+from index.protocol import FileIndex, ServerIndex
+from store.changes import (
+    Position,
+    changes_after,
+    current_position,
+    holds_position,
+    is_pruned,
+    prune_changes,
+)
+from store.errors import RenewedMeanwhile
+from store.following import apply_changes, stream_templates
 from store.gallery import gallery_uid
 from store.schema import IndexEngine
+from store.sealing import protection
 from store.session import Store
+from store.shared import attach, follow
 from store.synced import SyncedIndex, default_index_url
 
 BATCH: Final = 4096  # changes replayed at once; a replay of more is worth saving
@@ -42,11 +51,23 @@ def open_synced(store: Store, url: str | None, space: str, dim: int) -> SyncedIn
     Raises:
         UnknownEngine: the URL names none of the known engines.
         EngineMissing: the engine's library is not installed.
+        IndexServerUnreachable: the engine is a server that does not answer.
+        IndexServerMismatch: the server's collection is of another gallery or space.
     """
     url = default_index_url(store, space) if url is None else url
-    opened, fault = _open(url, dim)
     with store.read() as session:
-        synced = SyncedIndex(store, space, url, opened, gallery_uid(session))
+        sealed, uid = protection(session).sealed is not None, gallery_uid(session)
+    if sealed and read_url(url).path is not None:
+        url = f"{read_url(url).engine}:"  # what is sealed is not written anywhere else
+    opened, fault = _open(url, dim)
+    synced = SyncedIndex(store, space, url, opened, uid)
+    if isinstance(opened.index, ServerIndex):
+        try:
+            attach(synced, opened.index, opened.marks)
+        except BaseException:
+            synced.close()
+            raise
+        return synced
     found = synced.position_in(opened.marks)
     if found is None:
         if fault is None and opened.path is not None and opened.path.exists():
@@ -66,14 +87,22 @@ def refresh(synced: SyncedIndex) -> int:
     Returns:
         How many changes were applied.
     """
+    if isinstance(synced.index, ServerIndex):
+        with synced.lock:
+            return follow(synced, synced.index)
     with synced.lock, synced.store.read() as session:
         before, end = synced.position, current_position(session)
         if end == before:
             return 0
-        if before.rev > end.rev or not holds_position(session, before):
-            _fill(synced, session, "the database was set back to an earlier state")
-        elif not _replay(synced, session, end):
-            _fill(synced, session, "the log of changes has a gap")
+        try:
+            if is_pruned(session, before):
+                _fill(synced, session, "it is older than the log of changes")
+            elif before.rev > end.rev or not holds_position(session, before):
+                _fill(synced, session, "the database was set back to an earlier state")
+            elif not _replay(synced, session, end):
+                _fill(synced, session, "the log of changes has a gap")
+        except RenewedMeanwhile:
+            _fill(synced, session, None)
         return max(synced.position.rev - before.rev, 0)
 
 
@@ -81,14 +110,17 @@ def save(synced: SyncedIndex) -> bool:
     """Write the index to its file, and in the gallery how far it has come.
 
     Returns:
-        Whether the file is up to date; False for an index in memory, and, with a warning, where
-        the file cannot be written: the index will then be built anew next time.
+        Whether the file is up to date; False for an index in memory, of a sealed gallery, or on a
+        server, which keeps every change itself, and, with a warning, where the file cannot be
+        written: the index will then be built anew next time.
     """
-    if synced.path is None:
+    if synced.path is None or not isinstance(synced.index, FileIndex):
         return False
     with synced.lock:
         if synced.saved == synced.position:
             return True
+        if _is_sealed(synced):
+            return False
         position = synced.position
         try:
             synced.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -98,7 +130,11 @@ def save(synced: SyncedIndex) -> bool:
             return False
         synced.saved = position
     with synced.store.begin() as session:
+        if protection(session).sealed is not None:  # since the file was begun
+            synced.path.unlink(missing_ok=True)
+            return False
         session.merge(IndexEngine(url=synced.url, space=synced.space, rev=position.rev))
+        prune_changes(session)
     return True
 
 
@@ -109,8 +145,13 @@ def _open(url: str, dim: int) -> tuple[OpenedIndex, str | None]:
         return OpenedIndex(_empty(url, dim), read_url(url).path, {}), str(error)
 
 
-def _empty(url: str, dim: int) -> FileIndex:
-    return open_with_marks(f"{read_url(url).engine}:", dim).index
+def _empty(url: str, dim: int) -> FileIndex | ServerIndex:
+    return empty_index(url, dim)
+
+
+def _is_sealed(synced: SyncedIndex) -> bool:
+    with synced.store.read() as session:
+        return protection(session).sealed is not None
 
 
 def _rebuild(synced: SyncedIndex, fault: str | None) -> None:
@@ -123,23 +164,27 @@ def _fill(synced: SyncedIndex, session: Session, fault: str | None) -> None:
         _log.warning("The index %s is built anew from the gallery: %s", synced.url, fault)
     end = current_position(session)  # before the rows: what comes between is replayed later
     index = _empty(synced.url, synced.dim)
-    for batch in stream_templates(session, synced.space, BATCH):
+    epoch, transform = 0, None
+    for number, batch in enumerate(stream_templates(session, synced.space, BATCH)):
+        if number and batch.epoch != epoch:
+            raise RenewedMeanwhile
+        epoch, transform = batch.epoch, batch.transform
         index.add(batch.ids, batch.vectors, batch.sites)
     synced.index, synced.position, synced.saved = index, end, None
+    synced.epoch, synced.transform = epoch, transform
 
 
 def _replay(synced: SyncedIndex, session: Session, end: Position) -> bool:
-    """Follow the log to its end; False where numbers are missing in it."""
+    """Follow the log to its end; False where numbers are missing in it.
+
+    Raises:
+        RenewedMeanwhile: the templates are turned by another transform now.
+    """
     while synced.position.rev < end.rev:
         changes = changes_after(session, synced.position.rev, BATCH)
         if not changes or changes[-1].rev - synced.position.rev != len(changes):
             return False
-        touched = {change.template_id for change in changes}
-        present = present_templates(session, synced.space, sorted(touched))
-        gone = sorted(touched.difference(present.ids.tolist()))
-        synced.index.remove(np.array(gone, np.int64))
-        if len(present.ids):
-            synced.index.add(present.ids, present.vectors, present.sites)
-        synced.position = Position(changes[-1].rev, changes[-1].tag)
-        session.expunge_all()
+        reached = Position(changes[-1].rev, changes[-1].tag)
+        apply_changes(session, changes, synced.index, synced.space, synced.epoch)
+        synced.position = reached
     return True

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from index.neighbors import Neighbors
 from index.opening import OpenedIndex
+from index.protocol import ServerIndex
 from store.changes import Position
 from store.gallery import gallery_uid
+from store.renewal import Transform
 from store.session import Store
 
 START: Final = Position(0, "")
@@ -44,6 +46,8 @@ class SyncedIndex:
         self.index = opened.index
         self.position = START
         self.saved: Position | None = None
+        self.epoch = 0  # which transform the vectors are turned by; 0: by none
+        self.transform: Transform | None = None
         self.lock: Final = RLock()
 
     @property
@@ -70,7 +74,14 @@ class SyncedIndex:
             within: int64 (M,), ids of the sites to search; None searches all.
         """
         with self.lock:
+            if self.transform is not None:
+                queries = self.transform.turn(queries)
             return self.index.search(queries, k, within)
+
+    def close(self) -> None:
+        """Close the connection to a server; an index of a file or in memory needs none of that."""
+        if isinstance(self.index, ServerIndex):
+            self.index.close()
 
     def marks(self) -> dict[str, str]:
         """What the file is saved with: whose index it is, and how far it has come."""

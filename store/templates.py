@@ -6,17 +6,21 @@ M templates, D dimensions. Ids are int64, vectors float32 with rows of unit leng
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from store.changes import append_changes
 from store.errors import UnknownTemplate
+from store.gallery import require_space
 from store.photos import chunks
-from store.schema import Face, Person, Photo, Site, Template
-from store.vectors import pack, unpack
+from store.schema import Face, Person, Photo, Site, Template, new_uid
+from store.sealing import Stored, give_crops, give_to, opened, require_comparable, sealed_vector
+
+_STORED: Final = (Template.uid, Template.space, Template.vector, Template.seal_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +70,28 @@ def add_template(
 
     Raises:
         InvalidVector: the vector is not that.
+        SpaceMismatch: the gallery is of another space, perhaps since it was migrated.
+        KeyMissing, KeyWrong, KeyUnusable: the gallery is sealed and there is no key for it.
     """
+    require_space(session, space)
+    uid, person_id = new_uid(), None if person is None else person.id
+    kept, seal_id = sealed_vector(session, person_id, uid, space, vector)
     template = Template(
-        person_id=None if person is None else person.id,
-        face_id=face.id,
-        space=space,
-        vector=pack(vector),
+        uid=uid, person_id=person_id, face_id=face.id, space=space, vector=kept, seal_id=seal_id
     )
     session.add(template)
     session.flush()
     if person is not None:
+        if face.seal_id != seal_id:
+            give_crops(session, person.id, [template.id])
         append_changes(session, [template.id], "add")
     return template
 
 
 def assign_person(session: Session, template_ids: Sequence[int], person: Person | None) -> None:
-    """Say whose templates these are; the index follows.
+    """Say whose templates these are, and those of the same faces in other spaces.
+
+    An index follows.
 
     Args:
         session: a transaction, as `Store` opens it.
@@ -91,20 +101,23 @@ def assign_person(session: Session, template_ids: Sequence[int], person: Person 
     Raises:
         UnknownTemplate: some ids are not there; nothing has changed then.
     """
-    ids = _existing(session, template_ids)
+    ids = _with_twins(session, _existing(session, template_ids))
     for some in chunks(ids):
         owner = None if person is None else person.id
+        give_to(session, some, owner)
         session.execute(update(Template).where(Template.id.in_(some)).values(person_id=owner))
         append_changes(session, some, "remove" if person is None else "add")
 
 
 def remove_templates(session: Session, template_ids: Sequence[int]) -> None:
-    """Delete templates, logged for the index; their faces and photos stay.
+    """Delete templates and those of the same faces in other spaces; faces and photos stay.
+
+    An index follows.
 
     Raises:
         UnknownTemplate: some ids are not there; nothing has changed then.
     """
-    for some in chunks(_existing(session, template_ids)):
+    for some in chunks(_with_twins(session, _existing(session, template_ids))):
         session.execute(delete(Template).where(Template.id.in_(some)))
         append_changes(session, some, "remove")
 
@@ -118,12 +131,12 @@ def vectors_of(
         int64 (M,) ids in rising order, float32 (M, D) vectors; (0,) and (0, 0) without any.
     """
     query = (
-        select(Template.id, Template.vector)
+        select(Template.id, *_STORED)
         .where(Template.person_id == person_id, Template.space == space)
         .order_by(Template.id)
     )
     rows = session.execute(query).all()
-    return np.array([row.id for row in rows], np.int64), unpack([row.vector for row in rows])
+    return np.array([row.id for row in rows], np.int64), opened(session, _stored(rows, 1))
 
 
 def owners(session: Session, template_ids: Sequence[int]) -> dict[int, Owner]:
@@ -157,35 +170,45 @@ def faces_of_photos(session: Session, digests: Sequence[str], space: str) -> Lib
         digests: sha256 of each photo's file; photos without faces add nothing.
         space: name of the vector space.
     """
-    rows: list[tuple[int, int, int | None, bytes]] = []
+    rows: list[Any] = []
     for some in chunks(digests):
         query = (
-            select(Template.id, Face.photo_id, Template.person_id, Template.vector)
+            select(Template.id, Face.photo_id, Template.person_id, *_STORED)
             .join(Face, Face.id == Template.face_id)
             .join(Photo, Photo.id == Face.photo_id)
             .where(Photo.digest.in_(some), Template.space == space)
         )
         rows.extend(session.execute(query))
-    return _faces(rows)
+    return _faces(session, rows)
 
 
 def named_templates(session: Session, space: str) -> LibraryFaces:
-    """Every template of a person in one space."""
+    """Every template of a person in one space.
+
+    Raises:
+        OneToOneOnly: the gallery's people cannot be compared with each other.
+    """
+    require_comparable(session)
     query = (
-        select(Template.id, Face.photo_id, Template.person_id, Template.vector)
+        select(Template.id, Face.photo_id, Template.person_id, *_STORED)
         .join(Face, Face.id == Template.face_id)
         .where(Template.person_id.is_not(None), Template.space == space)
     )
-    return _faces([(row[0], row[1], row[2], row[3]) for row in session.execute(query)])
+    return _faces(session, session.execute(query).all())
 
 
-def _faces(rows: list[tuple[int, int, int | None, bytes]]) -> LibraryFaces:
-    rows.sort(key=lambda row: row[0])
+def _stored(rows: Sequence[Any], start: int) -> list[Stored]:
+    """The columns `_STORED` of rows, which begin at `start`."""
+    return [Stored(*row[start:]) for row in rows]
+
+
+def _faces(session: Session, rows: Sequence[Any]) -> LibraryFaces:
+    rows = sorted(rows, key=lambda row: row[0])
     return LibraryFaces(
         ids=np.array([row[0] for row in rows], np.int64),
         photo_ids=np.array([row[1] for row in rows], np.int64),
         person_ids=np.array([-1 if row[2] is None else row[2] for row in rows], np.int64),
-        vectors=unpack([row[3] for row in rows]),
+        vectors=opened(session, _stored(rows, 3)),
     )
 
 
@@ -199,3 +222,14 @@ def _existing(session: Session, template_ids: Sequence[int]) -> list[int]:
     if missing:
         raise UnknownTemplate(missing)
     return wanted
+
+
+def _with_twins(session: Session, template_ids: list[int]) -> list[int]:
+    """Templates, and after them those of the same faces in other spaces."""
+    twin = aliased(Template)
+    found = dict.fromkeys(template_ids)
+    for some in chunks(template_ids):
+        query = select(Template.id).join(twin, twin.face_id == Template.face_id)
+        query = query.where(twin.id.in_(some), Template.id != twin.id)
+        found.update(dict.fromkeys(session.scalars(query.order_by(Template.id))))
+    return list(found)

@@ -96,3 +96,39 @@ def postgresql() -> Iterator[str]:
         run(str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
         time.sleep(0.1)
         shutil.rmtree(place, ignore_errors=True)
+
+
+class Databases:
+    """Databases of the PostgreSQL server, made and dropped by name."""
+
+    def __init__(self, server: str) -> None:
+        from sqlalchemy import create_engine
+
+        self.server = server
+        self.engine = create_engine(server, isolation_level="AUTOCOMMIT")
+        self.made: list[str] = []
+
+    def make(self, template: str = "template0") -> str:
+        """The URL of a fresh database, a copy of another one (by name); the server's empty one."""
+        name = f"test{time.monotonic_ns()}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.made.append(name)
+        return self.server.rpartition("/")[0] + f"/{name}"
+
+    def drop_all(self) -> None:
+        for name in self.made:
+            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+        self.made.clear()
+
+    def _run(self, statement: str) -> None:
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+
+
+@pytest.fixture
+def databases(postgresql: str) -> Iterator[Databases]:
+    """Fresh databases on the PostgreSQL server, dropped after the test."""
+    made = Databases(postgresql)
+    yield made
+    made.drop_all()
+    made.engine.dispose()

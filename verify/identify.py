@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from index.neighbors import Hits
+from store.gallery import require_space
 from store.schema import Person, Template
+from store.sealing import require_comparable
 from store.synced import SyncedIndex
 from store.templates import Owner, owners
 from verify.calibration import Calibration, per_comparison, rounded_up
@@ -161,6 +164,7 @@ def identify(
     within: NDArray[np.int64] | None = None,
     unsure: float | None = None,
     extrapolate: bool = False,
+    denied: Sequence[frozenset[int]] = (),
 ) -> list[Identification]:
     """Find out who faces are; every hit is checked against the database.
 
@@ -174,10 +178,16 @@ def identify(
         within: int64 (M,), ids of the sites to search; None: all.
         unsure: the second rate; see `verify.decision.rule_at`.
         extrapolate: go beyond what was counted.
+        denied: Q sets of rows of people whom each face is known not to be (`store.facts`): they
+            are passed over, and as many more neighbours are looked at. Empty: nobody is.
 
     Raises:
         UnsupportedRate: the calibration cannot show the rate for this gallery.
+        OneToOneOnly: the gallery's people cannot be compared with each other.
+        SpaceMismatch: the gallery was migrated to another encoder since the index was opened.
     """
+    require_comparable(session)
+    require_space(session, index.space)
     size = len(index) if within is None else _enrolled(session, index.space, within)
     if size == 0:
         rate = DEFAULT_FPIR if fpir is None else fpir
@@ -185,9 +195,30 @@ def identify(
         nobody = Rule(1.0, 1.0, rate, rate if unsure is None else unsure)
         return [_judge(None, {}, nobody, 0) for _ in queries]
     rule = gallery_rule(calibration, size, fpir, unsure=unsure, extrapolate=extrapolate)
-    found = index.search(queries, min(k, size), within)
+    denied = denied or [frozenset()] * len(queries)
+    passed_over = _templates_of(session, index.space, frozenset[int]().union(*denied))
+    found = index.search(queries, min(k + passed_over, size), within)
     owner = owners(session, np.unique(found.ids[found.ids >= 0]).tolist())
-    return [_judge(found[q], owner, rule, size) for q in range(len(queries))]
+    return [
+        _judge(_without(found[q], owner, people, k), owner, rule, size)
+        for q, people in enumerate(denied)
+    ]
+
+
+def _templates_of(session: Session, space: str, people: frozenset[int]) -> int:
+    """How many templates of a space some people have, by their rows."""
+    if not people:
+        return 0
+    theirs = select(func.count(Template.id)).where(Template.space == space)
+    return session.execute(theirs.where(Template.person_id.in_(people))).scalar_one()
+
+
+def _without(
+    hits: Hits, owner: dict[int, Owner], people: frozenset[int], k: int
+) -> list[tuple[int, float]]:
+    """The first k hits that are not of these people."""
+    kept = (hit for hit in hits if hit[0] not in owner or owner[hit[0]].person_id not in people)
+    return list(islice(kept, k))
 
 
 def _enrolled(session: Session, space: str, sites: NDArray[np.int64]) -> int:
@@ -200,7 +231,9 @@ def _enrolled(session: Session, space: str, sites: NDArray[np.int64]) -> int:
     return session.execute(query).scalar_one()
 
 
-def _judge(hits: Hits | None, owner: dict[int, Owner], rule: Rule, size: int) -> Identification:
+def _judge(
+    hits: Sequence[tuple[int, float]] | None, owner: dict[int, Owner], rule: Rule, size: int
+) -> Identification:
     """Turn one face's neighbours into candidates and an answer."""
     known = [(i, s, owner[i]) for i, s in hits or () if i in owner]
     by_person: dict[str, list[tuple[int, float, Owner]]] = {}

@@ -34,6 +34,7 @@ class Places:
         device: `cpu` or `cuda`.
         runtime: `openvino` or `onnxruntime`.
         max_pixels: photos with more pixels are refused.
+        key_file: what opens a sealed gallery: a key file, or `keyring:NAME`.
     """
 
     database: str | None = None
@@ -43,6 +44,7 @@ class Places:
     device: str | None = None
     runtime: str | None = None
     max_pixels: int = MAX_PIXELS
+    key_file: str | None = None
 
 
 @dataclass
@@ -64,8 +66,10 @@ class Parts:
         """
         from migrations import ensure_schema
         from store.session import Store
+        from store.vault import Vault
 
-        store = Store.open(_given(self.places.database, "VULTUS_DATABASE"))
+        vault = Vault(self.places.key_file)
+        store = Store.open(_given(self.places.database, "VULTUS_DATABASE"), vault=vault)
         try:
             ensure_schema(store)
         except BaseException:
@@ -109,8 +113,18 @@ class Parts:
 
         with self.store.read() as session:
             require_space(session, self.card.space)
+        return open_synced(self.store, self.index_url, self.card.space, self.card.dim)
+
+    @property
+    def index_url(self) -> str:
+        """The engine's URL as asked, else the default one; `cuda` asks for the GPU's engine too."""
+        from index.opening import on_device
+        from store.synced import default_index_url
+
         url = _given(self.places.index, "VULTUS_INDEX")
-        return open_synced(self.store, url, self.card.space, self.card.dim)
+        if url is None:
+            url = default_index_url(self.store, self.card.space)
+        return on_device(url, _given(self.places.device, "VULTUS_DEVICE"))
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -136,7 +150,9 @@ class Parts:
         return calibration_for(self.card.space, body), row_id
 
     def close(self) -> None:
-        """Close the database if it was opened."""
+        """Close the index's server and the database where they were opened."""
+        if "index" in self.__dict__:
+            self.index.close()
         if "store" in self.__dict__:
             self.store.close()
 

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from embedder.admission import admit
 from embedder.embed import FoundFace
 from embedder.errors import UnusablePhoto
-from embedder.photo import Source, printable
+from embedder.photo import Photo, Source, printable
 from embedder.quality import Gate
+from store.facts import denied_people
 from store.gallery import record_decision
 from store.people import site_ids
+from store.sync import refresh
 from verify.explain import Explanation
 from verify.explain import explain as explanation_of
 from verify.identify import NEIGHBOURS, Identification, identify
@@ -130,23 +132,25 @@ def identify_photos(
         faces = parts.embedder.faces(photo, on_multiple)
         admission = admit(faces, on_multiple, Gate() if gate is None else gate)
         chosen = sorted(admission.faces, key=lambda face: float(face.crop.face.box[0]))
-        found = tuple(_identify(parts, chosen, photo.source, rate, explain)) if chosen else ()
+        found = tuple(_identify(parts, chosen, photo, rate, explain)) if chosen else ()
         yield IdentifiedPhoto(photo.source, found, admission.reason, admission.detail)
 
 
 def _identify(
-    parts: Parts, faces: list[FoundFace], source: str, rate: dict[str, Any], explain: bool
+    parts: Parts, faces: list[FoundFace], photo: Photo, rate: dict[str, Any], explain: bool
 ) -> Iterator[IdentifiedFace]:
     vectors = parts.embedder.encode(faces).vectors
+    refresh(parts.index)  # a program that runs for long finds who was enrolled since
     with parts.store.read() as session:
-        answers = identify(vectors, parts.index, session, parts.calibration, **rate)
+        denied = denied_people(session, photo.digest, parts.card.space, vectors)
+        answers = identify(vectors, parts.index, session, parts.calibration, denied=denied, **rate)
     calibration_id = parts.calibration_id
     with parts.store.begin() as session:
         for who in answers:
             first = who.candidates[0] if who.candidates else None
             record_decision(
                 session, kind="identify", answer=who.answer, space=parts.card.space,
-                source=source, similarity=None if first is None else first.similarity,
+                source=photo.source, similarity=None if first is None else first.similarity,
                 threshold=who.threshold, fmr=who.fpir, calibration_id=calibration_id,
                 person_id=who.person_id, unsure_above=who.unsure_above,
                 extrapolated=who.extrapolated,

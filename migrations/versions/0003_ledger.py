@@ -3,6 +3,8 @@
 Revises: 0002
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -19,7 +21,7 @@ def upgrade() -> None:
 
 
 def _columns() -> None:
-    added = {
+    added: dict[str, dict[str, Any]] = {
         "gallery": {
             "log_length": sa.Integer(),
             "log_head": sa.Text(),
@@ -128,6 +130,7 @@ def _ledger() -> None:
             ["other_id"], ["faces.id"], name="fk_facts_other_id_faces", ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name="pk_facts"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_facts_face_id", "facts", ["face_id"])
     op.create_index("ix_facts_person_id", "facts", ["person_id"])

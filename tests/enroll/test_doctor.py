@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOOKED_AT = {
     "versions", "search engine", "weights", "encoder", "database", "gallery", "index",
-    "calibration",
+    "calibration", "sealing",
 }  # fmt: skip
 
 

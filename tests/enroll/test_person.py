@@ -355,7 +355,7 @@ def test_a_photo_enrolled_at_one_site_is_not_called_unchanged_at_another(
     shelf.enroll(ann[0], name="Ann")
     (outcome,) = shelf.enroll(ann[0], EnrolmentRules(site="annex"), name="Ann")
     assert (outcome.status, outcome.reason) == ("rejected", CONFLICT)
-    assert outcome.detail == "this file is enrolled as Ann elsewhere"
+    assert outcome.detail == "this file is enrolled in another site"
 
 
 @pytest.mark.parametrize("good_first", [False, True], ids=["bad-first", "good-first"])

@@ -25,6 +25,18 @@ def test_dbscan_of_two_samples_is_connected_components(points: Rows):
     assert np.array_equal(dbscan(points, 0.4), connected(points, 0.4))
 
 
+def test_hdbscan_does_not_split_what_is_closer_than_the_cut():
+    # Two knots of one family: without the cut they would be two clusters.
+    basis = np.eye(24)
+    knots = np.repeat(np.array([[1, 0.35, 0], [1, -0.35, 0]]), 6, axis=0)
+    near = knots @ basis[:3] + 0.1 * basis[3:15]
+    far = basis[2] + 0.1 * basis[15:21]
+    rows = np.vstack([near, far])
+    vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    assert hdbscan(vectors, 0.95)[:12].tolist() == [0] * 6 + [1] * 6
+    assert hdbscan(vectors, 0.6).tolist() == [0] * 12 + [1] * 6
+
+
 def test_families_are_found(families: tuple[Rows, Labels]):
     vectors, truth = families
     assert np.array_equal(dbscan(vectors, 0.45), renumbered(truth))

@@ -198,24 +198,18 @@ steps = st.one_of(
 )
 
 
-@pytest.mark.parametrize("name", ["exact", "faiss"])
 @settings(max_examples=60, deadline=None)
 @given(script=st.lists(steps, max_size=12), seed=st.integers(0, 99))
 def test_any_sequence_of_changes_equals_a_plain_dict(
-    name: str,
+    any_engine: type[FlatIndex],
     script: list[tuple[str, list[int], int]],
     seed: int,
     tmp_path_factory: pytest.TempPathFactory,
 ):
-    if name == "faiss":
-        pytest.importorskip("faiss")
-        from index.faiss import FaissIndex as Engine
-    else:
-        from index.exact import ExactIndex as Engine
     random = np.random.default_rng(seed)
     # Few directions, so that equal similarities are common.
     compass = np.eye(4, dtype=np.float32)[random.integers(0, 4, size=40)]
-    index, stored = Engine(4), dict[int, tuple[Rows, int]]()
+    index, stored = any_engine(4), dict[int, tuple[Rows, int]]()
     for action, numbers, site in script:
         given_ids = np.array(numbers, dtype=np.int64)
         if action == "add":
@@ -230,7 +224,7 @@ def test_any_sequence_of_changes_equals_a_plain_dict(
         else:
             path = tmp_path_factory.mktemp("index") / "file"
             index.save(path, {})
-            index, _ = Engine.load(path)
+            index, _ = any_engine.load(path)
         assert len(index) == len(stored)
     assert index.ids().tolist() == sorted(stored)
     for within in (None, [1], [0, 2]):

@@ -4,7 +4,9 @@ from numpy.typing import NDArray
 
 from index import graph
 from index.errors import WrongNumber
-from index.graph import connected, similar_pairs, whispers
+from index.graph import connected, graph_link, similar_pairs, whispers
+from index.linkage import sized_link
+from index.nearest import nearest_rows
 from index.partition import renumbered
 
 Rows = NDArray[np.float32]
@@ -88,3 +90,25 @@ def test_whispers_is_the_same_for_the_same_seed_and_refuses_negative_weights(poi
     assert np.array_equal(whispers(points, 0.2, seed=5), whispers(points, 0.2, seed=5))
     with pytest.raises(WrongNumber, match="0 to 1"):
         whispers(points, -0.1)
+
+
+@pytest.mark.parametrize("shared", [0.3, 1.0])
+def test_graph_link_along_all_pairs_is_sized_link(points: Rows, families, shared: float):
+    apart = np.array([[0, 1], [2, 3], [5, 9], [4, 190]])
+    together = np.array([[0, 7], [7, 50]])
+    for vectors in (points, np.repeat(points[:60], 3, axis=0)):
+        pairs = apart[(apart < len(vectors)).all(axis=1)]
+        found = graph_link(vectors, 0.4, 0.0, None, pairs, together, shared)
+        assert np.array_equal(found, sized_link(vectors, 0.4, 0.0, pairs, shared, together))
+    vectors, truth = families
+    assert np.array_equal(graph_link(vectors, 0.4, 0.0, 3), renumbered(truth))
+
+
+def test_graph_link_takes_neighbours_that_are_known(points: Rows):
+    near = nearest_rows(points, 5)
+    found = graph_link(points, 0.5, 0.0, nearest=near)
+    assert np.array_equal(found, graph_link(points, 0.5, 0.0, 5))
+    assert graph_link(points[:0], 0.5, 0.0).tolist() == []
+    assert graph_link(points[:1], 0.5, 0.0).tolist() == [0]
+    with pytest.raises(WrongNumber, match="strangers must be below cut"):
+        graph_link(points, 0.1, 0.2)

@@ -78,3 +78,25 @@ def test_other_numbers_outside_their_range_are_refused(points: Rows):
     for numbers in ({"seed": -1}, {"tries": 0}, {"steps": 0}):
         with pytest.raises(WrongNumber, match="at least"):
             kmeans(points, 2, **numbers)
+
+
+def test_moved_centroids_and_rows_trained_on_are_told(
+    points: Rows, monkeypatch: pytest.MonkeyPatch
+):
+    found = kmeans(points, 12)
+    assert found.trained_on == 200
+    assert found.reseeded >= 0
+    assert kmeans(np.repeat(points[:1], 20, axis=0), 3).reseeded > 0
+    monkeypatch.setattr(module, "_TRAINED", 50)
+    monkeypatch.setattr(module, "_TRAINED_EACH", 4)
+    sampled = kmeans(points, 12)
+    assert sampled.trained_on == 50
+    assert len(sampled.labels) == 200
+    assert np.array_equal(np.unique(sampled.labels), np.arange(12))
+
+
+def test_a_row_that_every_cluster_is_closed_to_has_its_own(points: Rows):
+    apart = np.array([[0, 1], [0, 2], [1, 2]])
+    labels = kmeans(points, 2, apart=apart).labels
+    assert len(set(labels[:3].tolist())) == 3
+    assert labels.max() == 2

@@ -27,7 +27,7 @@ def test_urls_are_taken_apart(url: str, engine: str, path: Path | None):
     assert opening.read_url(url) == opening.EngineUrl(engine, path)
 
 
-@pytest.mark.parametrize("url", ["annoy:", "/a/b", "exact", "milvus:http://host", "FAISS:"])
+@pytest.mark.parametrize("url", ["annoy:", "/a/b", "exact", "FAISS:"])
 def test_unknown_engines_list_the_known_ones(url: str):
     with pytest.raises(UnknownEngine, match="auto:, memory:, exact:, faiss:"):
         opening.open_index(url, 4)
@@ -76,3 +76,45 @@ def test_importing_loads_no_engine(module: str):
     code = f"import {module}, sys; print([m for m in ('faiss', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("faiss:/a?kind=hnsw", "no kind 'hnsw'"),
+        ("faiss:/a?recall=1", "above 0 and below 1"),
+        ("faiss:/a?recall=much", "could not convert"),
+        ("faiss:/a?fp16=1", "has no option 'fp16': it has kind, recall"),
+        ("exact:/a?kind=flat", "it has none"),
+        ("faiss-gpu:?spread=all", "shards or replicas"),
+        ("faiss-gpu:?fp16=yes", "fp16 must be 0 or 1"),
+        ("faiss-gpu:?gpus=two", "invalid literal"),
+    ],
+)
+def test_options_that_an_engine_has_not_are_refused(url: str, says: str):
+    with pytest.raises(UnknownEngine, match=says):
+        opening.read_url(url)
+
+
+def test_options_reach_the_engine(tmp_path: Path, points: NDArray[np.float32]):
+    pytest.importorskip("faiss")
+    url = f"faiss:{tmp_path / 'faces'}?kind=ivf-flat&recall=0.9"
+    index = opening.open_index(url, 16)
+    assert (index.plan.kind, index.plan.recall) == ("ivf-flat", 0.9)
+    assert opening.empty_index(url, 16).plan == index.plan
+    index.add(np.arange(200), points)
+    index.save(tmp_path / "faces", {})
+    again = opening.open_index(f"faiss:{tmp_path / 'faces'}", 16)
+    assert again.plan == index.plan
+    assert opening.read_url("faiss-gpu:/a?fp16=1&gpus=2&spread=replicas").options == {
+        "fp16": "1",
+        "gpus": "2",
+        "spread": "replicas",
+    }
+
+
+def test_the_device_cuda_asks_for_the_gpus_engine():
+    assert opening.on_device("auto:/a/b", "cuda") == "faiss-gpu:/a/b"
+    assert opening.on_device("memory:", "cuda") == "faiss-gpu:"
+    assert opening.on_device("faiss:/a/b", "cuda") == "faiss:/a/b"
+    assert opening.on_device("auto:/a/b", None) == "auto:/a/b"

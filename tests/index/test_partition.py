@@ -1,4 +1,4 @@
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
+from index import partition as module
 from index.errors import WrongDtype, WrongShape
-from index.partition import agreement, bcubed, pairwise, renumbered
+from index.partition import agreement, bcubed, match_labels, pairwise, renumbered
 
 Labels = NDArray[np.int64]
 
@@ -94,3 +95,43 @@ def test_labels_that_do_not_fit_are_refused():
     with pytest.raises(WrongShape, match="no rows"):
         agreement(one[:0], one[:0])
     assert bcubed(one[:0], one[:0]).f == 1
+
+
+def test_matched_labels_are_kept_and_others_are_fresh():
+    old = np.array([5, 5, 5, 9, 9, -1, -1, 2])
+    new = np.array([0, 0, 1, 1, 1, 2, 2, 3])
+    assert match_labels(old, new).tolist() == [5, 5, 9, 9, 9, 10, 10, 2]
+    assert match_labels(np.full(8, -1), new).tolist() == [0, 0, 1, 1, 1, 2, 2, 3]
+    assert match_labels(old[:0], new[:0]).tolist() == []
+    with pytest.raises(WrongShape, match="old and new"):
+        match_labels(old, new[:3])
+
+
+labelled = st.integers(1, 10).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.integers(-1, 3), min_size=n, max_size=n),
+        st.lists(st.integers(0, 3), min_size=n, max_size=n),
+    )
+)
+
+
+@given(labelled)
+def test_no_other_matching_keeps_more_rows(both: tuple[list[int], list[int]]):
+    old, new = np.array(both[0]), np.array(both[1])
+    kept, clusters = match_labels(old, new), renumbered(new)
+    assert np.array_equal(renumbered(kept), clusters)
+    count = int(clusters.max()) + 1
+    names = [*range(4), *range(100, 100 + count)]  # from 100 on: a fresh one
+    ways = permutations(names, count)
+    most = max(int((np.array(way)[clusters] == old).sum()) for way in ways)
+    assert (kept == old).sum() == most
+
+
+def test_the_greedy_way_keeps_at_least_half(monkeypatch: pytest.MonkeyPatch):
+    random = np.random.default_rng(0)
+    old, new = random.integers(0, 30, size=(2, 500))
+    best = (match_labels(old, new) == old).sum()
+    monkeypatch.setattr(module, "_DENSE", 0)
+    kept = match_labels(old, new)
+    assert np.array_equal(renumbered(kept), renumbered(new))
+    assert best >= (kept == old).sum() >= best / 2

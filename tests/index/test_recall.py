@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from index.errors import WrongShape
+from index.exact import ExactIndex
 from index.neighbors import Neighbors
-from index.recall import recall
+from index.recall import measure, recall
 
 
 def found(*ids: list[int]) -> Neighbors:
@@ -26,3 +28,12 @@ def test_nothing_to_find_is_found():
 def test_different_shapes_are_refused():
     with pytest.raises(WrongShape, match="same queries and k"):
         recall(found([1]), found([1, 2]))
+
+
+def test_an_exact_engine_measures_as_exact(points: NDArray[np.float32]):
+    index = ExactIndex(16)
+    index.add(np.arange(200), points)
+    measured = measure(index, points, index.search(points, 5))
+    assert measured.recall == 1
+    assert measured.queries_per_second > 0
+    assert measured.milliseconds > 0

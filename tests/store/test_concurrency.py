@@ -1,10 +1,12 @@
 """Writers in threads and in processes: no errors, and changes in the order of their numbers."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 
 from sqlalchemy import func, select
@@ -80,9 +82,26 @@ def test_a_reader_never_finds_a_smaller_number_later(store: Store):
 
 def test_two_processes(store: Store, give: Callable):
     paths = {"PYTHONPATH": os.pathsep.join(sys.path)}  # what is tested here, installed or not
-    program = [sys.executable, "-c", WRITER, str(store.path)]
+    program = [sys.executable, "-c", WRITER, store.engine.url.render_as_string(hide_password=False)]
     running = [subprocess.Popen([*program, name], env=os.environ | paths) for name in ("a", "b")]
     assert [process.wait(timeout=120) for process in running] == [0, 0]
     assert_no_gaps(store, 2, 25)
     with store.begin() as session:
         assert give(session, None).id == 1
+
+
+def test_four_processes_do_everything_at_once(store: Store, tmp_path: Path):
+    """The benchmark in small: enrol, rename, merge, forget, name, search and verify."""
+    script = Path(__file__).parents[2] / "benchmarks" / "concurrency.py"
+    spec = importlib.util.spec_from_file_location("concurrency", script)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["concurrency"] = module
+    try:
+        spec.loader.exec_module(module)
+        url = store.engine.url.render_as_string(hide_password=False)
+        told = module.trial(url, tmp_path / "indexes", processes=4, operations=40, seed=1)
+    finally:
+        del sys.modules["concurrency"]
+    assert told["faults"] == []
+    assert told["people"] > 10
+    assert told["searches"] > 5

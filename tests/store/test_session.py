@@ -25,18 +25,18 @@ from store.session import Store
         ("secure_delete", 1),
     ],
 )
-def test_pragmas_hold_on_every_connection(store: Store, pragma: str, value: object):
-    with store.read() as first, store.read() as second:
+def test_pragmas_hold_on_every_sqlite_connection(sqlite_store: Store, pragma: str, value: object):
+    with sqlite_store.read() as first, sqlite_store.read() as second:
         for session in (first, second):
             assert session.scalar(text(f"PRAGMA {pragma}")) == value
 
 
-def test_files_are_for_their_owner_only(store: Store):
-    with store.begin() as session:
+def test_sqlite_files_are_for_their_owner_only(sqlite_store: Store):
+    with sqlite_store.begin() as session:
         add_person(session, "Ada")
-        beside = sorted(path.name for path in store.path.parent.iterdir())
+        beside = sorted(path.name for path in sqlite_store.path.parent.iterdir())
         assert beside == ["gallery.sqlite3", "gallery.sqlite3-shm", "gallery.sqlite3-wal"]
-        for path in store.path.parent.iterdir():
+        for path in sqlite_store.path.parent.iterdir():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -153,9 +153,9 @@ def test_a_read_only_folder(tmp_path: Path):
         Store.open(tmp_path / "gallery.sqlite3")
 
 
-def test_a_locked_database_says_so(store: Store, monkeypatch: pytest.MonkeyPatch):
+def test_a_locked_sqlite_file_says_so(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("store.sqlite.PRAGMAS", ("busy_timeout=50", "journal_mode=WAL"))
-    with Store.open(store.path) as other, store.begin() as session:
+    with Store.open(sqlite_store.path) as other, sqlite_store.begin() as session:
         add_person(session, "Ada")
         with pytest.raises(DatabaseUnusable, match="database is locked"), other.begin() as late:
             add_person(late, "Bob")
@@ -177,23 +177,25 @@ def test_another_revision(store: Store, found: str, error: type[Exception]):
         store.require_current()
 
 
-def test_scrub_waits_for_no_reader_silently(store: Store, monkeypatch: pytest.MonkeyPatch):
+def test_sqlite_scrub_waits_for_no_reader_silently(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("store.sqlite.PRAGMAS", ("busy_timeout=50", "journal_mode=WAL"))
-    with store.begin() as session:
+    with sqlite_store.begin() as session:
         add_person(session, "Ada")
-    with Store.open(store.path) as other, store.read() as reader:
+    with Store.open(sqlite_store.path) as other, sqlite_store.read() as reader:
         list_people(reader)
-        with store.begin() as session:
+        with sqlite_store.begin() as session:
             add_person(session, "Bob")
         with pytest.raises(DatabaseUnusable, match="deleted bytes remain"):
             other.scrub()
 
 
-def test_a_closed_store_leaves_one_file(store: Store):
-    with store.begin() as session:
+def test_a_closed_sqlite_store_leaves_one_file(sqlite_store: Store):
+    with sqlite_store.begin() as session:
         add_person(session, "Ada")
-    store.close()
-    assert [path.name for path in store.path.parent.iterdir()] == ["gallery.sqlite3"]
-    with sqlite3.connect(store.path) as plain:
+    sqlite_store.close()
+    assert [path.name for path in sqlite_store.path.parent.iterdir()] == ["gallery.sqlite3"]
+    with sqlite3.connect(sqlite_store.path) as plain:
         assert plain.execute("SELECT name FROM people").fetchall() == [("Ada",)]
     plain.close()

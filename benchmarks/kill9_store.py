@@ -1,0 +1,323 @@
+"""Kill what changes a gallery at random moments, then recover: nothing lost, nothing half done.
+
+    PYTHONPATH=. python benchmarks/kill9_store.py [--points 50] [--seed 0] [--only NAME,...]
+
+For each point: a fresh copy of a small gallery, one operation started in a process of its own, and
+SIGKILL to its process group at a random moment of its run. Then the gallery is opened as any
+command would open it. It must be sound (the database's own check, foreign keys, the log of changes,
+the log of events), hold what was there before, and for each unit of work (a photo, a person, a
+whole move, a whole import) all of it or nothing. Then the same operation is run again to its end,
+and the result must be that of a run that was left alone.
+
+An operation is a row of OPERATIONS; add one there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import select
+
+from enroll.archive import export_gallery
+from enroll.archive_import import import_gallery
+from migrations import Status, check, ensure_schema
+from migrations.moving import move
+from store.audit_check import verify_log
+from store.erasure import forget_person
+from store.gallery import pin_space
+from store.people import add_person, find_person
+from store.photos import photo_records, record_face, record_photo
+from store.schema import Person
+from store.session import Store
+from store.sync import open_synced, refresh, save
+from store.templates import add_template
+
+SPACE, DIM = "toy-128-abc", 128
+PEOPLE, PHOTOS = 60, 4  # of the gallery before
+MORE = 120  # people that are enrolled
+GONE = 40  # people that are forgotten
+PATIENCE = 300.0
+INDEX = "index.vultus-index"
+# what a gallery holds, without what is random (uids, times) or counted (ids)
+CONTENT = """
+    SELECT p.name, photos.digest, faces.crop, t.vector FROM templates t
+    JOIN people p ON p.id = t.person_id JOIN faces ON faces.id = t.face_id
+    JOIN photos ON photos.id = faces.photo_id ORDER BY 1, 2"""
+Rows = list[tuple[object, ...]]
+
+
+def enrol(store: Store, name: str, count: int) -> None:
+    """One person with some photos, in one transaction, unless they are there already."""
+    digests = [hashlib.sha256(f"{name} {i}".encode()).hexdigest() for i in range(count)]
+    with store.begin() as session:
+        if photo_records(session, digests[:1]):
+            return
+        person = add_person(session, name)
+        for digest in digests:
+            vector = np.random.default_rng(int(digest, 16) % 2**32).standard_normal(DIM)
+            unit = (vector / np.linalg.norm(vector)).astype(np.float32)
+            photo = record_photo(session, digest, name, 1, 10, 10, outcome="enrolled")
+            face = record_face(
+                session, photo, box=np.zeros(4, np.float32), points=None, confidence=1.0,
+                quality=None, crop=digest.encode() * 60,
+            )  # fmt: skip
+            add_template(session, person, face, SPACE, unit)
+
+
+def do_enrol(place: Path) -> None:
+    """Many people, one transaction each; the index is saved now and then."""
+    with Store.open(place / "gallery.sqlite3") as store:
+        index = open_synced(store, f"exact:{place / INDEX}", SPACE, DIM)
+        for number in range(MORE):
+            enrol(store, f"new {number}", PHOTOS)
+            if number % 10 == 0:
+                refresh(index)
+                save(index)
+        refresh(index)
+        save(index)
+
+
+def do_forget(place: Path) -> None:
+    """Many people, one transaction each, then their bytes."""
+    with Store.open(place / "gallery.sqlite3") as store:
+        for number in range(GONE):
+            with store.begin() as session:
+                name = f"old {number}"
+                if session.scalar(select(Person.id).where(Person.name == name)) is not None:
+                    forget_person(session, find_person(session, name))
+            if number % 10 == 0:
+                store.scrub()
+        index = open_synced(store, f"exact:{place / INDEX}", SPACE, DIM)
+        refresh(index)
+        save(index)
+        store.scrub()
+
+
+def do_move(place: Path) -> None:
+    """The whole gallery into another file; done already when that holds one."""
+    target = place / "moved.sqlite3"
+    if not target.exists() or check(target) is Status.EMPTY:
+        move(str(place / "gallery.sqlite3"), str(target))
+
+
+def do_import(place: Path) -> None:
+    """The whole gallery from an archive into a new one."""
+    with Store.open(place / "imported.sqlite3") as store:
+        ensure_schema(store)
+        import_gallery(store, place / "archive.vultus")
+
+
+def do_export(place: Path) -> None:
+    """The whole gallery into an archive, and that into a new gallery."""
+    with Store.open(place / "gallery.sqlite3") as store:
+        export_gallery(store, place / "out.vultus", replace=True)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something to be killed.
+
+    Attributes:
+        do: run in the process; run again, it goes on or begins anew.
+        target: the database that it changes.
+        unit_ok: whether what is found after a kill, told before and after, is whole units.
+    """
+
+    do: Callable[[Path], None]
+    target: str
+    unit_ok: Callable[[Rows, Rows, Rows], bool]
+
+
+def _by_person(found: Rows, before: Rows, after: Rows) -> bool:
+    """Everybody has all that is theirs before or after, or is not there."""
+    whole = {name: [r for r in rows if r[0] == name] for rows in (before, after) for name in
+             {row[0] for row in rows}}  # fmt: skip
+    both = {row[0] for row in before} & {row[0] for row in after}
+    names = {row[0] for row in found}
+    return both <= names and all([r for r in found if r[0] == n] == whole[n] for n in names)
+
+
+def _all_or_nothing(found: Rows, _before: Rows, after: Rows) -> bool:
+    return found in ([], after)
+
+
+OPERATIONS = {
+    "enrol": Operation(do_enrol, "gallery.sqlite3", _by_person),
+    "forget": Operation(do_forget, "gallery.sqlite3", _by_person),
+    "move": Operation(do_move, "moved.sqlite3", _all_or_nothing),
+    "import": Operation(do_import, "imported.sqlite3", _all_or_nothing),
+    "export": Operation(do_export, "gallery.sqlite3", _by_person),
+}
+
+
+def content(file: Path) -> Rows:
+    """What a gallery holds, read by SQLite itself."""
+    if not file.exists():
+        return []
+    with closing(sqlite3.connect(file)) as database:
+        tables = database.execute("SELECT name FROM sqlite_master WHERE name = 'templates'")
+        return database.execute(CONTENT).fetchall() if tables.fetchone() else []
+
+
+def faults(file: Path) -> Iterator[str]:
+    """What does not fit together in a database, in words."""
+    if not file.exists() or check(file) is Status.EMPTY:
+        return
+    with closing(sqlite3.connect(file)) as database:
+        if database.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+            yield "integrity_check"
+        if database.execute("PRAGMA foreign_key_check").fetchone():
+            yield "foreign_key_check"
+        (rev,) = database.execute("SELECT rev FROM gallery").fetchone()
+        revs = [row[0] for row in database.execute("SELECT rev FROM changes ORDER BY rev")]
+        if revs and revs != list(range(revs[0], rev + 1)):
+            yield "the log of changes has gaps"
+    with Store.open(file) as store, store.read() as session:
+        if not verify_log(session).whole:
+            yield "the log of events is broken"
+
+
+def index_faults(place: Path) -> Iterator[str]:
+    """Whether the index that was left follows the gallery again."""
+    with Store.open(place / "gallery.sqlite3") as store:
+        left = open_synced(store, f"exact:{place / INDEX}", SPACE, DIM)
+        anew = open_synced(store, "exact:", SPACE, DIM)
+        if sorted(left.index.ids().tolist()) != sorted(anew.index.ids().tolist()):
+            yield "the index differs"
+
+
+def start(name: str, place: Path) -> subprocess.Popen[bytes]:
+    """Run an operation in a process of its own; a line on stdout says that it begins."""
+    return subprocess.Popen(  # noqa: S603 - this script
+        [sys.executable, __file__, "do", name, str(place)], start_new_session=True,
+        stdout=subprocess.PIPE, stderr=(place / "log").open("ab"),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+
+
+def finish(name: str, place: Path) -> float:
+    """Run an operation to its end; seconds from its beginning."""
+    process = start(name, place)
+    assert process.stdout is not None  # noqa: S101 - for the type checker
+    process.stdout.readline()
+    begun = time.monotonic()
+    code = process.wait(PATIENCE)
+    process.stdout.close()
+    if code:
+        raise SystemExit(f"{name}: exit code {code}\n{(place / 'log').read_text()}")
+    return time.monotonic() - begun
+
+
+def interrupt(name: str, place: Path, after: float) -> bool:
+    """Kill an operation some seconds after it began; whether it was still running."""
+    process = start(name, place)
+    assert process.stdout is not None  # noqa: S101 - for the type checker
+    process.stdout.readline()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(after)
+    running = process.poll() is None
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    return running
+
+
+def make(place: Path) -> None:
+    """The gallery before, and its archive."""
+    with Store.open(place / "gallery.sqlite3") as store:
+        ensure_schema(store)
+        with store.begin() as session:
+            pin_space(session, SPACE)
+        for number in range(PEOPLE):
+            enrol(store, f"old {number}", PHOTOS)
+        save(open_synced(store, f"exact:{place / INDEX}", SPACE, DIM))
+        export_gallery(store, place / "archive.vultus")
+
+
+def point(name: str, place: Path, moment: float, before: Rows, after: Rows) -> list[str]:
+    """One kill and what follows; what went wrong, in words."""
+    operation = OPERATIONS[name]
+    file = place / operation.target
+    killed = interrupt(name, place, moment)
+    wrong = list(faults(file)) + list(faults(place / "gallery.sqlite3"))
+    found = content(file)
+    if not operation.unit_ok(found, before, after):
+        wrong.append(f"half done: {len(found)} rows" + ("" if killed else ", though it ended"))
+    if name not in ("enrol", "forget") and content(place / "gallery.sqlite3") != before:
+        wrong.append("the source has changed")
+    finish(name, place)
+    if content(file) != after:
+        wrong.append("after running it again it is not what it should be")
+    return wrong + list(faults(file)) + list(index_faults(place))
+
+
+def run(place: Path, points: int, seed: int, names: list[str]) -> int:
+    """Run the points, shared among the operations; how many went well."""
+    chance = random.Random(seed)  # noqa: S311 - seeded moments, not secrets
+    model = place / "model"
+    model.mkdir()
+    subprocess.run(  # noqa: S603 - this script
+        [sys.executable, __file__, "make", str(model)], check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    before = content(model / "gallery.sqlite3")
+    good = 0
+    print(f"{'operation':<10}{'points':>7}{'good':>6}{'lasts s':>9}  faults")
+    for place_in_list, name in enumerate(names):
+        share = points // len(names) + (place_in_list < points % len(names))
+        alone = Path(shutil.copytree(model, place / f"{name} alone"))
+        lasts = finish(name, alone)
+        after = content(alone / OPERATIONS[name].target)
+        wrong: list[str] = []
+        well = 0
+        for number in range(share):
+            there = Path(shutil.copytree(model, place / f"{name} {number}"))
+            moment = (number + chance.random()) / share * lasts
+            found = point(name, there, moment, before, after)
+            wrong += [f"{moment:.2f} s: {fault}" for fault in found]
+            well += not found
+            if not found:
+                shutil.rmtree(there)
+        print(f"{name:<10}{share:>7}{well:>6}{lasts:>9.2f}  {'; '.join(wrong) or '-'}", flush=True)
+        good += well
+    print(f"{good} of {points}")
+    return good
+
+
+def main() -> None:
+    """Read the options, run, and exit with 1 unless every point went well."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--points", type=int, default=50, help="how many kills in all")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--only", help="names of operations, with commas")
+    options = parser.parse_args()
+    names = options.only.split(",") if options.only else list(OPERATIONS)
+    with tempfile.TemporaryDirectory(prefix="vultus-kill9-") as place:
+        good = run(Path(place), options.points, options.seed, names)
+    sys.exit(0 if good == options.points else 1)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["do"]:
+        print("begins", flush=True)
+        OPERATIONS[sys.argv[2]].do(Path(sys.argv[3]))
+    elif sys.argv[1:2] == ["make"]:
+        make(Path(sys.argv[2]))
+    else:
+        main()

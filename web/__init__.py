@@ -1,0 +1,1 @@
+"""The HTTP interface: routes, the page, and the client. Start with `app.py`."""

@@ -1,0 +1,173 @@
+"""What the last clustering of a library found, and corrections of who is who."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from enroll import corrections
+from enroll.cluster import name_person
+from store.clusters import cluster_faces, clusters_of, find_cluster, first_faces, latest_run
+from store.errors import UnknownTemplate
+from store.listing import person_by_uid, person_rows, template_uids, templates_by_uid
+from store.photos import origins
+from store.records import Cluster
+from store.templates import owners
+from web import schemas, showing
+from web.acting import parts_for
+from web.auth import Principal
+from web.depends import Cursor, Enroller, Limit, Served, cursor_of, place_of
+from web.enrolling import require_site
+from web.errors import BodyUnusable, Forbidden
+from web.services import Services
+
+router = APIRouter(prefix="/v1", tags=["clusters"])
+_LARGEST = 1 << 31
+
+
+def _require_everywhere(who: Principal) -> None:
+    """A library belongs to no site."""
+    if who.sites is not None:
+        raise Forbidden("Clusters are of all sites, and this key is limited to some.", "site")
+
+
+@router.get("/clusters", summary="The clusters of the last clustering")
+def clusters(
+    served: Served, who: Enroller, cursor: Cursor = None, limit: Limit = 50
+) -> schemas.ClustersPage:
+    """By number, the largest first; each with a face to show."""
+    _require_everywhere(who)
+    after = place_of(cursor) or 0
+    with served.parts.store.read() as session:
+        run = latest_run(session)
+        found = [] if run is None else clusters_of(session, run)
+        rows = [row for row in found if row.number > after and row.size][:limit]
+        faces = first_faces(session, [row.id for row in rows])
+        uids = template_uids(session, list(faces.values()))
+        named = sorted({row.person_id for row in rows if row.person_id is not None})
+        people = {row.id: row.uid for row in person_rows(session, named)}
+    items = [
+        schemas.Cluster(
+            number=row.number, size=row.size, name=row.name,
+            person=people.get(row.person_id or 0),
+            thumbnail=showing.crop_url(uids.get(faces.get(row.id, 0))),
+        )
+        for row in rows
+    ]  # fmt: skip
+    following = cursor_of(rows[-1].number) if len(rows) == limit else None
+    return schemas.ClustersPage(items=items, next=following)
+
+
+@router.get("/clusters/{number}/faces", summary="The faces of a cluster")
+def faces(
+    number: int, served: Served, who: Enroller, cursor: Cursor = None, limit: Limit = 50
+) -> schemas.FacesPage:
+    """Each a template, with its crop and the photo it is from."""
+    _require_everywhere(who)
+    after = place_of(cursor) or 0
+    with served.parts.store.read() as session:
+        ids = cluster_faces(session, _cluster(session, number))
+        shown = [one for one in ids if one > after][:limit]
+        uids, photos = template_uids(session, shown), origins(session, shown)
+        whose = {one: owner.uid for one, owner in owners(session, shown).items()}
+    items = [
+        schemas.ClusterFace(
+            template=uids[one], crop=showing.crop_url(uids[one]) or "", photo=photos[one].digest,
+            person=whose.get(one),
+        )
+        for one in shown if one in uids and one in photos
+    ]  # fmt: skip
+    return schemas.FacesPage(
+        items=items, next=cursor_of(shown[-1]) if len(shown) == limit else None
+    )
+
+
+def _cluster(session: Any, number: int) -> Cluster:  # noqa: ANN401 - a Session
+    return find_cluster(session, number if 0 <= number < _LARGEST else -1)
+
+
+@router.post("/clusters/{number}/name", summary="Say who a cluster is")
+def name_cluster(
+    number: int, body: schemas.ClusterName, served: Served, who: Enroller
+) -> schemas.Named:
+    """Its faces become that person's templates; it can be undone."""
+    _require_everywhere(who)
+    parts = parts_for(served.parts, who.actor)
+    number = number if 0 <= number < _LARGEST else -1
+    named = name_person(parts, number, body.name, require_site(body.site, who))
+    return schemas.Named(person=named.person, faces=named.faces, added=named.added)
+
+
+@router.post("/people/{uid}/split", summary="Make some of somebody's faces a new person")
+def split(uid: str, body: schemas.Split, served: Served, who: Enroller) -> schemas.Correction:
+    """`templates` are uids; not all of them may go. It can be undone."""
+    parts, ids = _theirs(served, who, uid, body.templates)
+    done = corrections.split(parts, uid, body.name, ids)
+    served.people.drop(uid)
+    return _told(done)
+
+
+@router.post("/faces/{template}/not", summary="Say that a face is not somebody's")
+def deny(template: str, body: schemas.NotThem, served: Served, who: Enroller) -> schemas.Correction:
+    """The face stays in the library without a name, and is never taken for them again."""
+    parts, ids = _theirs(served, who, body.person, [template])
+    done = corrections.deny(parts, body.person, ids)
+    served.people.drop(body.person)
+    return _told(done)
+
+
+@router.post("/faces/move", summary="Say whose faces are")
+def move(body: schemas.Move, served: Served, who: Enroller) -> schemas.Correction:
+    """To somebody by uid, or to a name, which is added where it is new. It can be undone."""
+    _require_everywhere(who)
+    if (body.to is None) == (body.name is None):
+        raise BodyUnusable("Say whose the faces are: either to, a uid, or name.")
+    parts = parts_for(served.parts, who.actor)
+    with parts.store.read() as session:
+        name, site = body.name or "", body.site
+        if body.to is not None:
+            person = person_by_uid(session, body.to)
+            name, site = person.name, person.site
+        rows = templates_by_uid(session, body.templates)
+        before = [owner.uid for owner in owners(session, [row.id for row in rows]).values()]
+    done = corrections.move(parts, [row.id for row in rows], name, site)
+    for uid in {*before, *([] if body.to is None else [body.to])}:
+        served.people.drop(uid)
+    return _told(done)
+
+
+def _theirs(
+    served: Services, who: Principal, uid: str, templates: list[str]
+) -> tuple[Any, list[str]]:
+    """The gallery as the key's, and numbers of templates, which are that person's."""
+    parts = parts_for(served.parts, who.actor)
+    with parts.store.read() as session:
+        person = person_by_uid(session, uid, who.sites)
+        rows = templates_by_uid(session, templates, who.sites)
+        if strange := [row.id for row in rows if row.person_id != person.id]:
+            raise UnknownTemplate(strange)
+    return parts, [str(row.id) for row in rows]
+
+
+def _told(done: corrections.Corrected) -> schemas.Correction:
+    return schemas.Correction(kind=done.kind, templates=done.templates, operation=done.operation)
+
+
+@router.get("/operations", summary="What was done with people, the latest first")
+def operations(served: Served, who: Enroller, limit: Limit = 50) -> schemas.OperationsList:
+    """Each can be undone by its number, unless a later one stands in the way."""
+    _require_everywhere(who)
+    found = corrections.operations(served.parts, limit)
+    return schemas.OperationsList(items=[schemas.Operation(**one.to_dict()) for one in found])
+
+
+@router.post("/undo", summary="Undo an operation")
+def undo(body: schemas.Undo, served: Served, who: Enroller) -> schemas.Operation:
+    """The latest, where no number is given."""
+    _require_everywhere(who)
+    if body.operation is not None and body.operation >= _LARGEST:
+        raise BodyUnusable("There is no operation of such a number.", "unknown_operation",
+                           status=404)  # fmt: skip
+    done = corrections.undo(parts_for(served.parts, who.actor), body.operation)
+    return schemas.Operation(**done.to_dict())

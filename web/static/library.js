@@ -1,0 +1,215 @@
+// The library: a wall of faces by cluster, and whose they are.
+
+import { $, announce, ask, complain, el, moment, number, opened, t, tn, toast } from "./page.js";
+import { Wall } from "./wall.js";
+
+const wall = new Wall($("wall"), { fill, tools, choose, drop });
+const MOST = 200; // items of a page of /v1
+
+// Clusters, then the faces of those in sight
+
+/** A cluster as the wall shows it; those of one person are one group. */
+function grouped(clusters) {
+  const groups = [], of = new Map();
+  for (const one of clusters) {
+    const same = one.person && of.get(one.person);
+    if (same) { same.numbers.push(one.number); same.size += one.size; continue; }
+    const group = { ...one, numbers: [one.number], faces: null, opened: false };
+    if (one.person) of.set(one.person, group);
+    groups.push(group);
+  }
+  return groups;
+}
+
+let loads = 0;
+async function load() {
+  const mine = ++loads, found = [];
+  const open = new Set(wall.groups.filter((group) => group.opened).map((group) => group.number));
+  let cursor = null, limit = 24; // few at first: a picture as soon as can be
+  try {
+    do {
+      const page = await ask("GET", `/v1/clusters?limit=${limit}${cursor ? `&cursor=${cursor}` : ""}`);
+      if (mine !== loads) return;
+      found.push(...page.items);
+      cursor = page.next;
+      if (limit !== MOST || !cursor) show(found, open);
+      limit = MOST;
+    } while (cursor);
+  } catch (error) { complain(error); }
+  const faces = found.reduce((sum, one) => sum + one.size, 0);
+  $("summary").textContent = found.length ? t("library.summary", { faces: number(faces), clusters: number(wall.groups.length) }) : "";
+  $("none").hidden = found.length > 0;
+  $("names").replaceChildren(...[...new Set(found.map((one) => one.name).filter(Boolean))].map((name) => el("option", { value: name })));
+  history();
+}
+
+function show(found, open) {
+  const groups = grouped(found), before = new Map(wall.groups.map((group) => [group.number, group]));
+  for (const group of groups) {
+    const old = before.get(group.number);
+    group.opened = open.has(group.number);
+    // what was read of a cluster stays until it is read again, so that nothing flickers
+    if (old?.faces && old.person === group.person && !stale) Object.assign(group, { faces: old.faces, whole: old.whole, size: old.size, cursor: old.cursor });
+  }
+  wall.set(groups);
+}
+
+let stale = false; // faces went from one to another
+async function reload() {
+  stale = true;
+  try { await load(); } finally { stale = false; }
+}
+
+/** Read faces of a group. Of somebody: all their templates; of nobody: faces that are nobody's. */
+async function fill(group, most) {
+  if (group.person) {
+    const page = await ask("GET", `/v1/people/${group.person}/templates`);
+    group.faces = page.items.map((one) => ({ template: one.uid, crop: one.crop }));
+    group.size = group.faces.length;
+    group.whole = true;
+    return;
+  }
+  group.faces ??= [];
+  while (group.faces.length < most && !group.whole) {
+    const limit = group.opened ? MOST : Math.min(MOST, most);
+    const page = await ask("GET", `/v1/clusters/${group.number}/faces?limit=${limit}${group.cursor ? `&cursor=${group.cursor}` : ""}`);
+    group.faces.push(...page.items.filter((one) => one.person === null));
+    group.size -= page.items.filter((one) => one.person !== null).length;
+    group.cursor = page.next;
+    group.whole = !page.next;
+  }
+  if (group.whole) group.size = group.faces.length;
+}
+
+// Corrections
+
+function tools(group) {
+  const button = (key, work, className = "small") => el("button", { type: "button", className, "data-tool": key, onclick: work }, t(`library.${key}`));
+  return group.person
+    ? [el("a", { className: "button", href: `/people/${group.person}` }, t("library.person"))].map((a) => { a.classList.add("small", "wide"); return a; })
+    : [button("name", () => name(group))];
+}
+
+/** Ask the server, show what became of it, and say so. */
+async function correct(work, said) {
+  try {
+    const done = await work();
+    wall.chosen.clear();
+    tray();
+    await reload();
+    toast(typeof said === "function" ? said(done) : said);
+    return done;
+  } catch (error) { complain(error); return null; }
+}
+
+async function askName() {
+  $("cluster-name").value = "";
+  return (await opened($("naming"))) === "ok" ? $("cluster-name").value.trim() : "";
+}
+
+async function name(group) {
+  const given = await askName();
+  if (given) await correct(() => ask("POST", `/v1/clusters/${group.number}/name`, { name: given }), (done) => tn("library.named", done.faces, { name: done.person }));
+}
+
+/** Faces were dragged from one group onto another. */
+async function drop(faces, from, to) {
+  const templates = faces.map((one) => one.template);
+  if (to.person) {
+    await correct(() => ask("POST", "/v1/faces/move", { templates, to: to.person }), tn("library.moved", faces.length, { name: to.name }));
+    return;
+  }
+  toast(t("library.name_first"));
+  const given = await askName();
+  if (!given) return;
+  await correct(async () => {
+    await ask("POST", `/v1/clusters/${to.number}/name`, { name: given });
+    return ask("POST", "/v1/faces/move", { templates, name: given });
+  }, tn("library.moved", faces.length, { name: given }));
+}
+
+let chosenOf = null; // the group that the chosen faces are of
+function choose(face, group, button) {
+  if (chosenOf !== group) {
+    for (const one of wall.root.querySelectorAll('[aria-pressed="true"]')) one.setAttribute("aria-pressed", "false");
+    wall.chosen.clear();
+  }
+  chosenOf = group;
+  if (!wall.chosen.delete(face.template)) wall.chosen.add(face.template);
+  button.setAttribute("aria-pressed", String(wall.chosen.has(face.template)));
+  tray();
+}
+
+function tray() {
+  const n = wall.chosen.size;
+  if ($("tray").hidden === n > 0) announce(n ? t("library.tray.open") : "");
+  $("tray").hidden = n === 0;
+  if (!n) return;
+  $("chosen").textContent = tn("library.chosen", n);
+  $("not-them").hidden = !chosenOf.person;
+  if (chosenOf.person) $("not-them").textContent = t("library.not.who", { name: chosenOf.name });
+}
+
+$("clear").addEventListener("click", clear);
+function clear() {
+  for (const one of wall.root.querySelectorAll('[aria-pressed="true"]')) one.setAttribute("aria-pressed", "false");
+  wall.chosen.clear();
+  tray();
+}
+$("as-new").addEventListener("click", async () => {
+  const templates = [...wall.chosen], given = await askName();
+  if (given) await correct(() => ask("POST", "/v1/faces/move", { templates, name: given }), tn("library.moved", templates.length, { name: given }));
+});
+$("not-them").addEventListener("click", async () => {
+  const templates = [...wall.chosen], { person, name: whose } = chosenOf;
+  await correct(async () => {
+    for (const template of templates) await ask("POST", `/v1/faces/${template}/not`, { person });
+  }, tn("library.denied", templates.length, { name: whose }));
+});
+
+// What was done, and undoing it
+
+async function history() {
+  try {
+    const { items } = await ask("GET", "/v1/operations?limit=8");
+    $("operations").replaceChildren(...items.map((one) => el("li", {},
+      el("span", {}, t(`done.${one.kind}`, { people: one.people.join(", ") || t("done.nobody") }), el("br"), el("small", {}, one.undone ? t("done.undone") : moment(one.time))),
+      one.undone || !one.undoable ? null : el("button", {
+        type: "button", className: "small quiet", "aria-label": t("library.undo.which", { what: t(`done.${one.kind}`, { people: one.people.join(", ") }) }),
+        onclick: () => undo(one.number),
+      }, t("library.undo")))));
+    if (!items.length) $("operations").replaceChildren(el("li", { className: "soft" }, t("library.done.none")));
+    $("undo").disabled = !items.some((one) => !one.undone && one.undoable);
+  } catch (error) { complain(error); }
+}
+const undo = (operation = null) => correct(() => ask("POST", "/v1/undo", { operation }), (done) => t("library.undone", { what: t(`done.${done.kind}`, { people: done.people.join(", ") }) }));
+$("undo").addEventListener("click", () => undo());
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, dialog")) return;
+  if (event.key === "u" && !$("undo").disabled) undo();
+  else if (event.key === "Escape") clear();
+});
+
+// A new library
+
+$("upload").addEventListener("click", () => { $("job").replaceChildren(); opened($("uploading")).then(() => load()); });
+$("send").addEventListener("click", async () => {
+  const file = $("zip").files[0];
+  if (!file) return toast(t("library.zip.none"));
+  $("send").disabled = true;
+  const bar = el("progress", { "aria-label": t("library.upload.progress") }), words = el("p", {}, t("library.upload.sending"));
+  $("job").replaceChildren(words, bar);
+  try {
+    let job = await ask("POST", "/v1/jobs?kind=cluster", file, { headers: { "Content-Type": "application/zip" } });
+    while (job.state === "waiting" || job.state === "running") {
+      await new Promise((done) => setTimeout(done, 600));
+      job = await ask("GET", `/v1/jobs/${job.uid}`);
+      if (job.total) { bar.max = job.total; bar.value = job.done; }
+      words.textContent = t("library.upload.working", { done: number(job.done), total: number(job.total ?? 0) });
+    }
+    bar.remove();
+    words.textContent = job.state === "done" ? t("library.upload.done", { faces: number(job.result.faces), clusters: number(job.result.clusters) }) : job.error?.message ?? t("error.unknown");
+  } catch (error) { words.textContent = error.message; bar.remove(); } finally { $("send").disabled = false; }
+});
+
+load();
