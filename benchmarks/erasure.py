@@ -5,7 +5,7 @@
 
 A gallery of random vectors and noise crops is written, some people are forgotten with the function
 behind `vultus forget`, and then every file of the gallery's folder is searched, with `bytes.find`,
-for 16-byte pieces of each vector and crop at every 16th byte, past all layers of the program. Rows
+for 16-byte pieces of each vector and crop, one at every 128th byte, past all layers of the program. Rows
 are searched for in an SQLite gallery, plain and sealed; with a server, in a sealed gallery of its
 own, which must be an empty database: its rows are saved before, and after the erasure every saved
 row is tried with every key that is left.
@@ -24,7 +24,6 @@ import numpy as np
 from sqlalchemy import func, select
 from tqdm import tqdm
 
-from embedder.encoder import card_of
 from enroll.forget import forget
 from enroll.rekey import seal
 from store.errors import SealBroken
@@ -36,7 +35,7 @@ from store.sealing import Stored, opened
 from store.templates import add_template
 from verify.opening import Parts, Places
 
-STEP = 16
+PIECE, STEP = 16, 128  # bytes
 
 
 def fill(parts: Parts, people: int, photos: int) -> None:
@@ -72,10 +71,10 @@ def found_in(files: list[Path], rows: list[tuple[str, str, bytes, int | None, by
     """How many pieces of vectors and crops the files hold."""
     texts = [file.read_bytes() for file in files]
     pieces = {
-        data[start : start + STEP]
+        data[start : start + PIECE]
         for row in rows
         for data in (row[2], row[4])
-        for start in range(0, len(data) - STEP + 1, STEP)
+        for start in range(0, len(data) - PIECE + 1, STEP)
     }
     return sum(any(text.find(piece) >= 0 for text in texts) for piece in pieces)
 
@@ -100,7 +99,6 @@ def one(database: str, key: Path | None, options: argparse.Namespace) -> None:
     """Fill, forget and search one gallery; print a row of the table."""
     places = Places(database, model="sface", key_file=None if key is None else str(key))
     with Parts(places) as parts:
-        _ = card_of("sface")
         if key is not None:
             seal(parts)
         fill(parts, options.people, options.photos)

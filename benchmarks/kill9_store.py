@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import select
 
 from enroll.archive import export_gallery
@@ -39,15 +40,24 @@ from migrations import Status, check, ensure_schema
 from migrations.moving import move
 from store.audit_check import verify_log
 from store.erasure import forget_person
-from store.gallery import pin_space
+from store.gallery import pin_space, pinned_space
 from store.people import add_person, find_person
 from store.photos import photo_records, record_face, record_photo
 from store.schema import Person
 from store.session import Store
 from store.sync import open_synced, refresh, save
 from store.templates import add_template
+from store.transitions import (
+    CURRENT,
+    add_twins,
+    begin_transition,
+    latest_transition,
+    switch_space,
+    waiting_faces,
+)
 
 SPACE, DIM = "toy-128-abc", 128
+OTHER = "toy-128-def"  # the space that a migration leads to
 PEOPLE, PHOTOS = 60, 4  # of the gallery before
 MORE = 120  # people that are enrolled
 GONE = 40  # people that are forgotten
@@ -57,8 +67,14 @@ INDEX = "index.vultus-index"
 CONTENT = """
     SELECT p.name, photos.digest, faces.crop, t.vector FROM templates t
     JOIN people p ON p.id = t.person_id JOIN faces ON faces.id = t.face_id
-    JOIN photos ON photos.id = faces.photo_id ORDER BY 1, 2"""
+    JOIN photos ON photos.id = faces.photo_id ORDER BY 1, 2, t.id"""
 Rows = list[tuple[object, ...]]
+
+
+def vector_of(digest: str, more: int = 0) -> NDArray[np.float32]:
+    """A unit vector, float32 (DIM,), that is always the same for a digest."""
+    vector = np.random.default_rng((int(digest, 16) + more) % 2**32).standard_normal(DIM)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
 def enrol(store: Store, name: str, count: int) -> None:
@@ -69,14 +85,12 @@ def enrol(store: Store, name: str, count: int) -> None:
             return
         person = add_person(session, name)
         for digest in digests:
-            vector = np.random.default_rng(int(digest, 16) % 2**32).standard_normal(DIM)
-            unit = (vector / np.linalg.norm(vector)).astype(np.float32)
             photo = record_photo(session, digest, name, 1, 10, 10, outcome="enrolled")
             face = record_face(
                 session, photo, box=np.zeros(4, np.float32), points=None, confidence=1.0,
                 quality=None, crop=digest.encode() * 60,
             )  # fmt: skip
-            add_template(session, person, face, SPACE, unit)
+            add_template(session, person, face, SPACE, vector_of(digest))
 
 
 def do_enrol(place: Path) -> None:
@@ -128,6 +142,24 @@ def do_export(place: Path) -> None:
         export_gallery(store, place / "out.vultus", replace=True)
 
 
+def do_migrate(place: Path) -> None:
+    """The whole gallery into another vector space, a transaction a few faces, and the switch."""
+    with Store.open(place / "gallery.sqlite3") as store:
+        with store.begin() as session:
+            if pinned_space(session) == OTHER:
+                return
+            begin_transition(session, OTHER)
+        while True:
+            with store.begin() as session:
+                waiting = waiting_faces(session, SPACE, OTHER, 0, 8)
+                made = {one.face_id: vector_of(one.digest, 1) for one in waiting}
+                add_twins(session, SPACE, OTHER, made)
+                transition = latest_transition(session)
+                if not waiting and transition is not None:
+                    switch_space(session, transition, OTHER, CURRENT)
+                    return
+
+
 @dataclass(frozen=True)
 class Operation:
     """Something to be killed.
@@ -156,11 +188,17 @@ def _all_or_nothing(found: Rows, _before: Rows, after: Rows) -> bool:
     return found in ([], after)
 
 
+def _between(found: Rows, before: Rows, after: Rows) -> bool:
+    """What was there is there, and more of what will be."""
+    return set(before) <= set(found) <= set(after)
+
+
 OPERATIONS = {
     "enrol": Operation(do_enrol, "gallery.sqlite3", _by_person),
     "forget": Operation(do_forget, "gallery.sqlite3", _by_person),
     "move": Operation(do_move, "moved.sqlite3", _all_or_nothing),
     "import": Operation(do_import, "imported.sqlite3", _all_or_nothing),
+    "migrate": Operation(do_migrate, "gallery.sqlite3", _between),
     "export": Operation(do_export, "gallery.sqlite3", _by_person),
 }
 
@@ -259,7 +297,7 @@ def point(name: str, place: Path, moment: float, before: Rows, after: Rows) -> l
     found = content(file)
     if not operation.unit_ok(found, before, after):
         wrong.append(f"half done: {len(found)} rows" + ("" if killed else ", though it ended"))
-    if name not in ("enrol", "forget") and content(place / "gallery.sqlite3") != before:
+    if name not in ("enrol", "forget", "migrate") and content(place / "gallery.sqlite3") != before:
         wrong.append("the source has changed")
     finish(name, place)
     if content(file) != after:

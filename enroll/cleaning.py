@@ -154,7 +154,9 @@ def _indexes(parts: Parts, remains: list[str]) -> list[Path]:
                 "their bytes when it compacts its segments"
             )
     urls.update(default_index_url(parts.store, space) for space in spaces)
-    files = [] if current is None else [current, *_left_behind(current)]
+    files = [] if current is None else [current]
+    for file in () if current is None else _left_behind(current):
+        file.unlink(missing_ok=True)
     for url in sorted(urls):
         files += _drop(parts, url, current, remains)
     return files

@@ -24,7 +24,7 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress bar
     epilog="""\b
 Examples:
   vultus export gallery.vultus
-  vultus export /backup/$(date -I).vultus --quiet --format json""",
+  vultus export /backup/monday.vultus --force --format json""",
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")

@@ -6,48 +6,70 @@ nothing twice; the result is a run of numbered clusters, the largest first, whic
 
 The default method needs no number of clusters: average link with a cut that follows the size of
 the clusters (`index.linkage.sized_link`), at the similarity that strangers of the calibration
-reach at a rate of `verify.cuts.CUT_RATE`; see docs/clustering.md.
+reach at a rate of `verify.cuts.CUT_RATE`; see docs/clustering.md. When the library was clustered
+before in the same way, new faces join the clusters that are there, and the others stay as they are.
 
-Letters: N faces, D dimensions.
+Letters: N faces, D dimensions, C clusters.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import combinations
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from embedder.admission import admit
-from embedder.embed import FoundFace
 from embedder.quality import DEFAULT_GATE, Gate
-from enroll.batches import batches
+from enroll.clustering_known import Known, Shot, burst_cut, known_of, shots_of
+from enroll.clustering_methods import AUTO, Method, Way, clustered, grown
+from enroll.clustering_numbers import Before, Numbers, before_of, changes_of, numbered
+from enroll.clustering_read import Reading, read_library
+from enroll.clustering_result import Change, Cluster, Clustering, Suggestion, Unsorted
+from enroll.clustering_suggest import (
+    ANSWERS,
+    MOST,
+    SUGGESTED,
+    found_suggestions,
+    kept_form,
+    odds_of,
+    pending,
+)
 from enroll.folder import find_photos
-from enroll.intake import Looked, Ticket, look_ahead
-from enroll.person import add_face, find_exactly, person_of, same_face
+from enroll.person import find_exactly, person_of
 from enroll.sheet import require_place
-from index.kmeans import kmeans
 from index.linkage import sized_link
 from store.audit import append_event
-from store.clusters import clusters_of, find_cluster, name_cluster, save_run
+from store.clusters import clusters_of, find_cluster, name_cluster, record_run, save_run
 from store.consent import NONE as NO_CONSENT
 from store.consent import Consent, record_consent, require_consent
 from store.errors import UnknownCluster
-from store.gallery import pin_space, require_space
-from store.photos import photo_records, record_photo
-from store.sealing import require_comparable
+from store.schema import Template
 from store.sync import refresh, save
-from store.templates import LibraryFaces, faces_of_photos
+from store.templates import LibraryFaces, faces_of_photos, owners
 from verify.cuts import cuts_of
 from verify.opening import Parts
 
-_SMALL, _TRIES = 1_000_000, 10  # products a step up to which k-means can begin anew so often
+__all__ = [
+    "NO_FACE",
+    "Change",
+    "Cluster",
+    "ClusterRules",
+    "Clustering",
+    "Named",
+    "Suggestion",
+    "Unsorted",
+    "cluster_library",
+    "name_person",
+    "partition",
+    "summary_of_last",
+]
+
 NO_FACE = "face_not_found"
 
 
@@ -56,128 +78,63 @@ class ClusterRules:
     """How a library is clustered.
 
     Attributes:
-        k: the number of clusters, for k-means; None: the default method finds it.
+        k: the number of clusters, for k-means; `auto`: k-means with the number chosen; None: the
+            method finds it.
         faces: which faces of a photo: `all`, `largest` or `centre`.
         gate: the least quality.
         seed: of k-means.
         jobs: threads that decode and detect; None: one a core.
+        method: `link`, `graph`, `density` or `kmeans`; None: the default.
+        bursts: whether photos taken within seconds of each other are a hint.
+        again: cluster all faces anew, also where new ones could join.
     """
 
-    k: int | None = None
+    k: int | Literal["auto"] | None = None
     faces: str = "all"
     gate: Gate = DEFAULT_GATE
     seed: int = 0
     jobs: int | None = None
+    method: Method | None = None
+    bursts: bool = True
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Unsorted:
-    """A photo none of whose faces is in a cluster, and why."""
-
-    file: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """Faces of one person, as far as can be told.
+class _Library:
+    """Photos that were looked at.
 
     Attributes:
-        number: 1 is the largest.
-        templates: ids of its faces, the most typical first.
-        files: the photo of each face.
-        name: the person's name once it has one.
+        photos: how many.
+        files: digest → where the photo lies now.
+        unsorted: those without a usable face.
     """
 
-    number: int
-    templates: tuple[int, ...]
-    files: tuple[str, ...]
-    name: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        faces = [
-            {"template": template, "file": file}
-            for template, file in zip(self.templates, self.files, strict=True)
-        ]
-        return {"cluster": self.number, "name": self.name, "size": len(faces), "faces": faces}
-
-    def without(self, templates: Collection[int], names: Collection[str]) -> Cluster:
-        """The cluster without some faces, and without its name if that is one of some."""
-        faces = zip(self.templates, self.files, strict=True)
-        kept = [(template, file) for template, file in faces if template not in templates]
-        name = None if self.name in names else self.name
-        return Cluster(self.number, tuple(t for t, _ in kept), tuple(f for _, f in kept), name)
-
-
-@dataclass(frozen=True, slots=True)
-class Clustering:
-    """The clusters of a library.
-
-    Attributes:
-        run: id of the run in the database.
-        method: how they were found, in words.
-        photos: how many photos were looked at.
-        clusters: the largest first.
-        unsorted: photos without a usable face.
-    """
-
-    run: int
-    method: str
     photos: int
-    clusters: tuple[Cluster, ...]
+    files: dict[str, str]
     unsorted: tuple[Unsorted, ...]
 
-    @property
-    def faces(self) -> int:
-        """How many faces are in the clusters."""
-        return sum(len(cluster.templates) for cluster in self.clusters)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "run": self.run,
-            "method": self.method,
-            "photos": self.photos,
-            "faces": self.faces,
-            "clusters": [cluster.to_dict() for cluster in self.clusters],
-            "unsorted": [{"file": u.file, "reason": u.reason} for u in self.unsorted],
-        }
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The faces of a library and their clusters.
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Clustering:
-        """What `to_dict` gave; KeyError, TypeError or ValueError where it is something else."""
-        clusters = tuple(
-            Cluster(
-                int(one["cluster"]),
-                tuple(int(face["template"]) for face in one["faces"]),
-                tuple(str(face["file"]) for face in one["faces"]),
-                one["name"],
-            )
-            for one in values["clusters"]
-        )
-        unsorted = tuple(Unsorted(u["file"], u["reason"]) for u in values["unsorted"])
-        return cls(values["run"], values["method"], values["photos"], clusters, unsorted)
+    Attributes:
+        faces: N faces.
+        shots: photo id → photo.
+        known: what was known of them.
+        before: the run before.
+        numbers: the clusters.
+        curve: how k was chosen, if it was.
+        grew: whether faces joined the clusters that were there.
+    """
 
-    def without(
-        self, templates: Collection[int], names: Collection[str], files: Collection[str]
-    ) -> Clustering:
-        """The same without some faces, names and unsorted photos; numbers stay."""
-        gone, called, lost = set(templates), set(names), set(files)
-        some = (cluster.without(gone, called) for cluster in self.clusters)
-        return replace(
-            self,
-            clusters=tuple(cluster for cluster in some if cluster.templates),
-            unsorted=tuple(photo for photo in self.unsorted if photo.file not in lost),
-        )
-
-    def renumbered(self, numbers: Mapping[int, int]) -> Clustering:
-        """The same with other numbers of templates; those that are not named stay."""
-        clusters = (
-            replace(cluster, templates=tuple(numbers.get(t, t) for t in cluster.templates))
-            for cluster in self.clusters
-        )
-        return replace(self, clusters=tuple(clusters))
+    faces: LibraryFaces
+    shots: Mapping[int, Shot]
+    known: Known
+    before: Before
+    numbers: Numbers
+    curve: Mapping[str, Any] | None
+    grew: bool
 
 
 def cluster_library(
@@ -187,6 +144,8 @@ def cluster_library(
     *,
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    plan: bool = False,
+    prepare: Callable[[Mapping[str, str]], None] | None = None,
 ) -> Clustering:
     """Cluster the faces of a library.
 
@@ -196,11 +155,13 @@ def cluster_library(
         rules: how.
         out: where the contact sheet will be, kept with the run so that forgetting finds it.
         progress: called after each commit with photos done and photos in all.
+        plan: only tell what would change; faces are kept, clusters are not.
+        prepare: called once the photos are read, with digest → file, before faces are compared.
 
     Raises:
         FolderUnusable, NothingToEnroll: no photos.
         OutputUnusable: `out` holds something that the sheet would replace.
-        NoCalibration, UnsupportedRate: the default method has no cut.
+        NoCalibration, UnsupportedRate: the method has no cut.
         SpaceMismatch: the gallery is pinned to another encoder.
         OneToOneOnly: the gallery's people cannot be compared with each other.
         VectorIndexError: k is less than 1 or more than there are faces.
@@ -209,40 +170,45 @@ def cluster_library(
     if out is not None:
         require_place(out)
     paths, _ = find_photos(library)
-    cuts = None if rules.k is not None else cuts_of(parts.calibration)
-    files: dict[str, str] = {}  # digest → where the photo lies now
-    unsorted = []
-    done = 0
-    for batch in _read_library(parts, paths, rules):
-        for looked, reason in batch:
-            if reason is not None:
-                unsorted.append(Unsorted(looked.source, reason))
-            if looked.digest is not None:
-                files.setdefault(looked.digest, looked.source)
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(paths))
-    with parts.store.read() as session:
-        faces = faces_of_photos(session, list(files), parts.card.space)
-    labels, method = _partition(faces, rules, cuts)
-    clusters = _ordered(faces, labels)
-    where = {"library": str(library), "out": None if out is None else str(out.resolve())}
+    way = _way(parts, rules)
+    read = _read(parts, paths, rules, progress)
+    if prepare is not None:
+        prepare(read.files)
+    found = _find(parts, str(library), read, rules, way)
+    method = way.words if len(found.faces) or way.k is not None else "no faces"
+    changes = changes_of(found.before, found.numbers)
+    if plan:
+        with parts.store.read() as session:
+            told = _tell(session, found)
+        return Clustering(0, method, read.photos, told, read.unsorted, (), changes, found.curve)
+    hints = _hints(parts, found, changes)
+    parameters = {
+        "library": str(library), "out": None if out is None else str(out.resolve()),
+        "k": rules.k, "seed": rules.seed, "faces": rules.faces, "method": way.method,
+        "bursts": rules.bursts, "curve": found.curve,
+    }  # fmt: skip
+    faces, rows = found.faces, found.numbers.rows
     with parts.store.begin() as session:
+        kept = _kept(session, found, hints, changes)
         run = save_run(
             session, space=parts.card.space, method=method, source=str(library),
-            parameters=where | {"k": rules.k, "seed": rules.seed, "faces": rules.faces},
-            clusters={number: faces.ids[rows].tolist() for number, rows in clusters.items()},
+            parameters=parameters | kept, uids=found.numbers.uids, people=_people(found),
+            clusters={number: faces.ids[some].tolist() for number, some in rows.items()},
         )  # fmt: skip
+        operation = record_run(session, run)
         append_event(
             session, "clustered",
             details={
-                "run": run.id, "method": method, "space": run.space, "photos": len(paths),
-                "faces": len(faces), "clusters": len(clusters),
+                "run": run.id, "method": method, "space": run.space, "photos": read.photos,
+                "faces": len(faces), "clusters": len(rows), "operation": operation.id,
             },
             private={"source": str(library)},
         )  # fmt: skip
-        told = _tell(session, faces, clusters, files)
-    return Clustering(run.id, method, len(paths), told, tuple(unsorted))
+        told, open_hints = _tell(session, found), pending(session, run)
+    return Clustering(
+        run.id, method, read.photos, told, read.unsorted, open_hints, changes, found.curve,
+        operation.id,
+    )  # fmt: skip
 
 
 def partition(
@@ -263,133 +229,118 @@ def partition(
     return sized_link(vectors, cuts[0], cuts[1], apart)
 
 
-def _partition(
-    faces: LibraryFaces, rules: ClusterRules, cuts: tuple[float, float] | None
-) -> tuple[NDArray[np.int64], str]:
-    """Labels, int64 (N,), and the method in words."""
-    if rules.k is not None:
-        tries = _TRIES if len(faces) * rules.k <= _SMALL else 3
-        found = kmeans(faces.vectors, rules.k, seed=rules.seed, tries=tries)
-        return found.labels, f"k-means, k = {rules.k}"
-    if cuts is None or len(faces) == 0:
-        return np.zeros(len(faces), dtype=np.int64), "no faces"
-    labels = partition(faces.vectors, cuts, _two_people(faces))
-    return labels, f"average link, cut at similarity {cuts[0]:.3f}"
+def _way(parts: Parts, rules: ClusterRules) -> Way:
+    """The method and its cuts; pictures of things without a calibration of theirs have none."""
+    k = None if rules.k == AUTO else rules.k
+    if k is not None:
+        return Way("kmeans", k, rules.seed, None)
+    things = parts.places.detector == "whole" and parts.calibration_id is None
+    if things and rules.method in {None, "kmeans"}:
+        return Way("kmeans", None, rules.seed, None)
+    method = "kmeans" if rules.k == AUTO else rules.method or "link"
+    return Way(method, None, rules.seed, cuts_of(parts.calibration))
 
 
-def _two_people(faces: LibraryFaces) -> NDArray[np.int64]:
-    """Pairs of rows that are faces of one photo, and so two people: int64 (P, 2)."""
-    by_photo: dict[int, list[int]] = {}
-    for row, photo in enumerate(faces.photo_ids.tolist()):
-        by_photo.setdefault(photo, []).append(row)
-    pairs = [pair for rows in by_photo.values() for pair in combinations(rows, 2)]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+def _read(
+    parts: Parts,
+    paths: list[Path],
+    rules: ClusterRules,
+    progress: Callable[[int, int], None] | None,
+) -> _Library:
+    files: dict[str, str] = {}
+    unsorted = []
+    done = 0
+    for batch in read_library(parts, paths, Reading(rules.faces, rules.gate, rules.jobs)):
+        for looked, reason in batch:
+            if reason is not None:
+                unsorted.append(Unsorted(looked.source, reason))
+            if looked.digest is not None:
+                files.setdefault(looked.digest, looked.source)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(paths))
+    return _Library(len(paths), files, tuple(unsorted))
 
 
-def _ordered(faces: LibraryFaces, labels: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
-    """Number → rows: clusters by size, rows of a cluster by closeness to its mean."""
-    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    groups.sort(key=lambda rows: (-len(rows), int(faces.ids[rows[0]])))
-    ordered = {}
-    for number, rows in enumerate(groups, start=1):
-        vectors = faces.vectors[rows]
-        closeness = vectors @ vectors.mean(axis=0)
-        ordered[number] = rows[np.argsort(-closeness, kind="stable")]
-    return ordered
+def _find(parts: Parts, source: str, read: _Library, rules: ClusterRules, way: Way) -> _Found:
+    """The clusters of the faces of photos; nothing is kept."""
+    space = parts.card.space
+    hint = burst_cut(parts.calibration) if rules.bursts and way.cuts is not None else None
+    with parts.store.read() as session:
+        faces = faces_of_photos(session, list(read.files), space)
+        shots = shots_of(session, faces, read.files)
+        known = known_of(session, faces, shots, hint)
+        before = before_of(session, faces.ids, source)
+    curve = None
+    alike = before.same and (before.method, before.space) == (way.words, space)
+    grows = not rules.again and way.grows and alike
+    if len(faces) == 0 and way.k is None:
+        labels = np.zeros(0, dtype=np.int64)
+    elif grows and way.cuts is not None:
+        labels, curve = grown(faces.vectors, before.labels, known, way.cuts), before.curve
+    else:
+        labels, curve = clustered(faces.vectors, known, way)
+    return _Found(faces, shots, known, before, numbered(faces, labels, before), curve, grows)
 
 
-def _tell(
+def _hints(
+    parts: Parts, found: _Found, changes: tuple[Change, ...]
+) -> list[tuple[dict[str, Any], NDArray[np.int64]]]:
+    """What to suggest; of a library that grew only about the clusters that changed."""
+    labels = found.numbers.labels
+    things = parts.places.detector == "whole" and parts.calibration_id is None
+    odds = None if things or not len(labels) else odds_of(parts.calibration, labels)
+    if odds is None:
+        return []
+    changed = None
+    if found.grew:
+        changed = np.array([number for change in changes for number in change.after], np.int64)
+    return found_suggestions(found.faces.vectors, labels, found.known, odds, changed)
+
+
+def _kept(
     session: Session,
-    faces: LibraryFaces,
-    clusters: dict[int, NDArray[np.int64]],
-    files: dict[str, str],
-) -> tuple[Cluster, ...]:
-    from store.photos import origins
-    from store.templates import owners
+    found: _Found,
+    hints: list[tuple[dict[str, Any], NDArray[np.int64]]],
+    changes: tuple[Change, ...],
+) -> dict[str, Any]:
+    """The suggestions and answers to keep with a run; those of the run before that still hold."""
+    uids = found.numbers.uids
+    told = []
+    for values, rows in hints:
+        query = select(Template.uid).where(Template.id.in_(found.faces.ids[rows].tolist()))
+        told.append(kept_form(values, uids, list(session.scalars(query))))
+    if found.grew:
+        changed = {uids[number] for change in changes for number in change.after}
+        told += [one for one in found.before.suggested if not changed & set(one["clusters"])]
+    told.sort(key=lambda one: (-one["probability"], one["id"]))
+    ids = {one["id"] for one in told}
+    answers = {key: one for key, one in found.before.answers.items() if key in ids}
+    return {SUGGESTED: told[:MOST], ANSWERS: answers}
 
-    photos = origins(session, faces.ids.tolist())
+
+def _people(found: _Found) -> dict[int, int]:
+    """Number → the person most of its named faces show."""
+    people = {}
+    for number, rows in found.numbers.rows.items():
+        named = found.faces.person_ids[rows]
+        counts = Counter(named[named >= 0].tolist())
+        if counts:
+            people[number] = min(counts, key=lambda person: (-counts[person], person))
+    return people
+
+
+def _tell(session: Session, found: _Found) -> tuple[Cluster, ...]:
+    faces = found.faces
     named = owners(session, faces.ids[faces.person_ids >= 0].tolist())
     told = []
-    for number, rows in clusters.items():
+    for number, rows in found.numbers.rows.items():
         ids = faces.ids[rows].tolist()
         names = Counter(named[i].name for i in ids if i in named)
         name = min(names, key=lambda n: (-names[n], n)) if names else None
-        where = tuple(files[photos[i].digest] for i in ids)
-        told.append(Cluster(number, tuple(ids), where, name))
+        where = tuple(found.shots[photo].file for photo in faces.photo_ids[rows].tolist())
+        told.append(Cluster(number, tuple(ids), where, name, found.numbers.uids[number]))
     return tuple(told)
-
-
-def _read_library(
-    parts: Parts, paths: list[Path], rules: ClusterRules
-) -> Iterator[list[tuple[Looked, str | None]]]:
-    """Look at the photos not seen yet and store their faces, a transaction a batch.
-
-    Yields:
-        Each photo of a batch, with the reason why it shows nobody, or None.
-    """
-    space = parts.card.space
-    with parts.store.read() as session:
-        require_space(session, space)
-        require_comparable(session)
-
-    def known(digest: str) -> bool:
-        with parts.store.read() as session:
-            record = photo_records(session, [digest]).get(digest)
-        return record is not None and record.outcome == "library"
-
-    tickets = (Ticket(path, None) for path in paths)
-    looked = look_ahead(tickets, parts.embedder, rules.faces, known, rules.jobs)
-    for batch in batches(photo for photo, _ in looked):
-        admissions = [(photo, admit(photo.faces, rules.faces, rules.gate)) for photo in batch]
-        vectors = parts.embedder.encode([f for _, a in admissions for f in a.faces]).vectors
-        told: list[tuple[Looked, str | None]] = []
-        with parts.store.begin() as session:
-            pin_space(session, space)
-            start = 0
-            for photo, admission in admissions:
-                own = vectors[start : start + len(admission.faces)]
-                start += len(own)
-                with session.begin_nested():
-                    reason = _store(session, space, photo, admission.faces, own, admission.reason)
-                told.append((photo, reason))
-        yield told
-
-
-def _store(
-    session: Session,
-    space: str,
-    looked: Looked,
-    faces: tuple[FoundFace, ...],
-    vectors: NDArray[np.float32],
-    reason: str | None,
-) -> str | None:
-    """Keep a photo of a library and its faces; the reason why it shows nobody, or None.
-
-    Args:
-        session: a transaction that writes.
-        space: the vector space.
-        looked: the photo.
-        faces: its N usable faces.
-        vectors: float32 (N, D).
-        reason: why none is usable, or None.
-    """
-    if looked.digest is None:
-        return "not_an_image" if looked.error is None else looked.error.reason
-    if looked.known:
-        return photo_records(session, [looked.digest])[looked.digest].reason
-    why = looked.error.reason if looked.error is not None else reason
-    record = photo_records(session, [looked.digest]).get(looked.digest)
-    if record is not None and record.outcome == "library":
-        return record.reason  # the same bytes under another name, earlier in this batch
-    kept = faces_of_photos(session, [looked.digest], space)
-    photo = record_photo(
-        session, looked.digest, looked.source, looked.size, looked.width, looked.height,
-        outcome="library", reason=why, taken=looked.taken,
-    )  # fmt: skip
-    for face, vector in zip(faces, vectors, strict=True):
-        if same_face(kept, vector) is None:
-            add_face(session, photo, face, space, vector, None)
-    return why
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,9 +112,11 @@ def duplicates(
         cuts: of the calibration in force.
         apart: int64 (P, 2), pairs of rows that somebody said are of two people.
     """
+    if not len(ids):
+        return []
     whose, row = np.unique(people, return_inverse=True)
     counts = np.bincount(row, minlength=len(whose)).astype(np.float64)
-    sums = np.zeros((len(whose), vectors.shape[1] if len(whose) else 0), np.float64)
+    sums = np.zeros((len(whose), vectors.shape[1]), np.float64)
     np.add.at(sums, row, vectors)
     means = (sums / counts[:, None]).astype(np.float32)
     denied = set() if apart is None else {_ordered(row[i], row[j]) for i, j in apart.tolist()}
@@ -156,6 +158,8 @@ def misfits(
         cuts: of the calibration in force.
         together: int64 (P, 2), pairs of rows that somebody said are of one person.
     """
+    if not len(ids):
+        return []
     tied = np.empty((0, 2), np.int64) if together is None else together
     order = np.argsort(people, kind="stable")
     starts = np.flatnonzero(np.diff(people[order], prepend=-2))

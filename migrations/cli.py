@@ -7,6 +7,7 @@ import click
 from migrations.upgrading import Status
 from migrations.upgrading import check as check_schema
 from migrations.upgrading import upgrade as upgrade_schema
+from store.receipts import note_scrubbed
 from store.schema import REVISION
 from store.session import Store
 
@@ -121,4 +122,6 @@ def scrub(database: str | None) -> None:
     with Store.open(database) as store:
         store.require_current()
         store.scrub(fully=True)
+        with store.begin() as session:
+            note_scrubbed(session)
         click.echo(f"What was deleted has left {store.url}.")

@@ -1,4 +1,8 @@
-"""Clustering runs: what a clustering of a library found, and the names its clusters were given."""
+"""Clustering runs: what a clustering of a library found, and the names its clusters were given.
+
+A cluster has a number, which people see, and a uid, which it keeps from run to run; what else
+people say of clusters is in `regrouping`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +14,13 @@ from sqlalchemy.orm import Session
 from store.audit import append_event
 from store.errors import UnknownCluster
 from store.facts import denied_templates
-from store.operations import Journal, move_rows, record_operation
+from store.ledger import Operation
+from store.operations import APPLIED, Journal, in_force, move_rows, record_operation
 from store.photos import chunks
 from store.records import Cluster, ClusterFace, Run
-from store.schema import Person
+from store.schema import Person, new_uid
+
+CLUSTERED = "cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,7 @@ class ClusterSummary:
     size: int
     person_id: int | None
     name: str | None
+    uid: str | None = None
 
 
 def save_run(
@@ -35,6 +43,8 @@ def save_run(
     source: str,
     parameters: Mapping[str, Any],
     clusters: Mapping[int, Sequence[int]],
+    uids: Mapping[int, str] | None = None,
+    people: Mapping[int, int] | None = None,
 ) -> Run:
     """Keep the result of a clustering.
 
@@ -45,11 +55,20 @@ def save_run(
         source: of which library, for example a folder.
         parameters: what the method was told, as JSON can hold it.
         clusters: number → ids of the templates in that cluster, each id once.
+        uids: number → the uid it keeps from an earlier run; others get a new one.
+        people: number → the row of the person whom it shows.
     """
-    run = Run(space=space, method=method, source=source, parameters=dict(parameters))
+    known, named = uids or {}, people or {}
+    run = Run(space=space, method=method, source=source, parameters=dict(parameters), state=APPLIED)
     session.add(run)
     session.flush()
-    rows = {number: Cluster(run_id=run.id, number=int(number)) for number in clusters}
+    rows = {
+        number: Cluster(
+            run_id=run.id, number=int(number), uid=known.get(number) or new_uid(),
+            person_id=named.get(number),
+        )
+        for number in clusters
+    }  # fmt: skip
     session.add_all(rows.values())
     session.flush()
     members = [
@@ -62,9 +81,22 @@ def save_run(
     return run
 
 
-def latest_run(session: Session) -> Run | None:
-    """The last clustering; None before the first."""
-    return session.scalar(select(Run).order_by(Run.id.desc()).limit(1))
+def record_run(session: Session, run: Run) -> Operation:
+    """Keep that a library was clustered; undoing it brings the clustering before back."""
+    return record_operation(session, CLUSTERED, Journal(run=run.id))
+
+
+def latest_run(session: Session, source: str | None = None) -> Run | None:
+    """The last clustering that is not undone; None before the first.
+
+    Args:
+        session: a transaction, as `Store` opens it.
+        source: only of this library.
+    """
+    query = select(Run).where(in_force())
+    if source is not None:
+        query = query.where(Run.source == source)
+    return session.scalar(query.order_by(Run.id.desc()).limit(1))
 
 
 def clusters_of(session: Session, run: Run) -> list[ClusterSummary]:
@@ -76,6 +108,7 @@ def clusters_of(session: Session, run: Run) -> list[ClusterSummary]:
             func.count(ClusterFace.template_id),
             Cluster.person_id,
             Person.name,
+            Cluster.uid,
         )
         .outerjoin(ClusterFace, ClusterFace.cluster_id == Cluster.id)
         .outerjoin(Person, Person.id == Cluster.person_id)
@@ -84,6 +117,14 @@ def clusters_of(session: Session, run: Run) -> list[ClusterSummary]:
         .order_by(Cluster.number)
     )
     return [ClusterSummary(*row) for row in session.execute(query)]
+
+
+def numbers_of(session: Session, run: Run) -> dict[int, int]:
+    """Template id → the number of its cluster in a run."""
+    query = select(ClusterFace.template_id, Cluster.number)
+    query = query.join(Cluster, Cluster.id == ClusterFace.cluster_id)
+    rows = session.execute(query.where(Cluster.run_id == run.id))
+    return {row[0]: row[1] for row in rows}
 
 
 def find_cluster(session: Session, number: int, run: Run | None = None) -> Cluster:

@@ -12,7 +12,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, insert, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from store.actors import actor_of
@@ -21,7 +21,7 @@ from store.columns import UtcDateTime, now
 from store.errors import CannotUndo, UnknownOperation
 from store.ledger import Fact, Operation, OperationPerson
 from store.photos import chunks
-from store.records import Cluster, Decision
+from store.records import Cluster, ClusterFace, Decision, Run
 from store.schema import Face, Person, Photo, Template
 from store.templates import assign_person
 
@@ -33,7 +33,13 @@ OWNED: Final[dict[str, tuple[InstrumentedAttribute[int], InstrumentedAttribute[i
     "photos": (Photo.id, Photo.claimed_id),
     "facts": (Fact.id, Fact.person_id),
 }
+APPLIED, UNDONE = "applied", "undone"
 _KEPT: Final = [column.name for column in Person.__table__.columns]
+
+
+def in_force() -> ColumnElement[bool]:
+    """Which clusterings count: those that are not undone (no state: before revision 0003)."""
+    return or_(Run.state.is_(None), Run.state == APPLIED)
 
 
 @dataclass
@@ -47,6 +53,9 @@ class Journal:
         renamed: uid, the name before and the name after.
         moves: table, uid before, uid after, and the rows that went from one to the other.
         dropped: facts it contradicts, as rows of the table.
+        seats: cluster before, cluster after, and the templates that went from one to the other.
+        made: ids of the clusters it made.
+        run: id of the clustering it was.
     """
 
     people: set[str] = field(default_factory=set)
@@ -55,6 +64,9 @@ class Journal:
     renamed: tuple[str, str, str] | None = None
     moves: list[tuple[str, str | None, str | None, list[int]]] = field(default_factory=list)
     dropped: list[dict[str, Any]] = field(default_factory=list)
+    seats: list[tuple[int, int, list[int]]] = field(default_factory=list)
+    made: list[int] = field(default_factory=list)
+    run: int | None = None
 
     def remove(self, person: Person) -> None:
         """Note that somebody is about to be removed."""
@@ -73,6 +85,9 @@ class Journal:
             "renamed": None if self.renamed is None else list(self.renamed),
             "moves": [list(move) for move in self.moves],
             "dropped": self.dropped,
+            "seats": [list(seat) for seat in self.seats],
+            "made": self.made,
+            "run": self.run,
         }
 
 
@@ -259,6 +274,7 @@ class _Undoing:
             self._rename_back(*inverse["renamed"])
         for table, before, after, ids in reversed(inverse["moves"]):
             self._move_back(table, before, after, ids)
+        self._regroup(inverse)
         self.session.execute(delete(Fact).where(Fact.operation_id == self.operation.id))
         self._restore_facts(inverse["dropped"])
         if inverse["created"] is not None:
@@ -296,6 +312,35 @@ class _Undoing:
         if table == "templates" and any(now_of != holder for _, now_of in there):
             raise self._in_the_way()
         _give(self.session, table, [row for row, now_of in there if now_of == holder], target)
+
+    def _regroup(self, inverse: Mapping[str, Any]) -> None:
+        """Seat the faces of clusters as they were, and take back a whole clustering."""
+        for before, after, ids in reversed(inverse.get("seats", [])):
+            self._seat_back(before, after, ids)
+        for some in chunks(inverse.get("made", [])):
+            taken = exists().where(ClusterFace.cluster_id == Cluster.id)
+            self.session.execute(delete(Cluster).where(Cluster.id.in_(some), ~taken))
+        run = None if inverse.get("run") is None else self.session.get(Run, inverse["run"])
+        if run is not None:
+            later = select(Run.id).where(Run.id > run.id, in_force()).limit(1)
+            if self.session.scalar(later) is not None:
+                kind, number = self.operation.kind, self.operation.id
+                raise CannotUndo(number, kind, "undo the clustering that came after it first")
+            run.state = UNDONE
+
+    def _seat_back(self, before: int, after: int, ids: Sequence[int]) -> None:
+        clusters = (self.session.get(Cluster, before), self.session.get(Cluster, after))
+        runs = {None if cluster is None else cluster.run_id for cluster in clusters}
+        if len(runs) != 1 or None in runs:
+            raise self._in_the_way()
+        for some in chunks(ids):
+            seated = select(ClusterFace.template_id, ClusterFace.cluster_id)
+            seated = seated.join(Cluster, Cluster.id == ClusterFace.cluster_id)
+            seated = seated.where(Cluster.run_id.in_(runs), ClusterFace.template_id.in_(some))
+            if any(row[1] != after for row in self.session.execute(seated)):
+                raise self._in_the_way()
+            there = (ClusterFace.cluster_id == after, ClusterFace.template_id.in_(some))
+            self.session.execute(update(ClusterFace).where(*there).values(cluster_id=before))
 
     def _restore_facts(self, facts: Iterable[Mapping[str, Any]]) -> None:
         for fact in facts:

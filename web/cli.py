@@ -20,7 +20,6 @@ LEVELS = ("debug", "info", "warning", "error")
     short_help="Serve the gallery over HTTP, with a page.",
     epilog="""\b
 Examples:
-  vultus keys add front-desk --scope verify --scope identify
   vultus serve                                  then open http://127.0.0.1:8700/
   vultus serve --workers 4 --lockout 5/10m
   vultus serve --host 0.0.0.0 --allow-remote --tls-cert cert.pem --tls-key key.pem""",

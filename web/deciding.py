@@ -168,7 +168,9 @@ class Deciding:
         return await self.encode([face for face, _ in best]), shots
 
     async def verify(
-        self, person: KnownPerson, again: Callable[[], Awaitable[KnownPerson]], pictures: Sequence[bytes], asked: Asked,
+        self, person: KnownPerson,
+        again: Callable[[], Awaitable[KnownPerson]],
+        pictures: Sequence[bytes], asked: Asked,
         principal: Principal, pad: Pad, passed: Passed | None = None,
     ) -> Decision:  # fmt: skip
         """Decide whether pictures show a person; the decision is on record when this returns.

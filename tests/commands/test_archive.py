@@ -428,7 +428,7 @@ def test_the_commands(unchanged, inside: Callable, tmp_path: Path):
     assert "is now the one that was exported" in done.out
     name, picture = own.genuine
     for at in (own.database, other):
-        asked = inside("verify", name, "--source", picture, "--database", at, "--quiet")
+        asked = inside("verify", name, "--source", picture, "--database", at)
         assert asked.code == 0, asked
     file.write_bytes(b"no archive")
     done = inside("import", file, "--database", other)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
+from enroll.audit_gallery import audit_gallery
+from enroll.audit_sheet import write_audit
 from enroll.cluster import cluster_library, name_person
-from enroll.forget import forget, kind_of
+from enroll.errors import ReceiptUnusable
+from enroll.forget import check_receipts, forget, kind_of, write_receipts
 from enroll.person import EnrolmentRules
+from enroll.rekey import seal
 from enroll.sheet import write_sheet
 from store.errors import AmbiguousPerson, UnknownPerson
+from store.records import Run
+from store.session import Store
+from store.vault import new_key
+from verify.opening import Parts, Places
 from verify.person import verify_person
 from verify.photos import identify_photos
 
@@ -227,3 +241,144 @@ def test_who_was_forgotten_can_be_enrolled_again(
     (outcome,) = enrolled.enroll(people[names[0]][0], name=names[0])
     assert outcome.status == "enrolled"
     assert len(enrolled.parts.index) == 7
+
+
+def test_contact_sheets_are_written_anew_without_them(
+    shelf: Shelf, album: Callable[..., Path], people: dict[str, list[Path]], tmp_path: Path
+):
+    folder = album({name: people[name][:3] for name in list(people)[:2]})
+    out = tmp_path / "sheet"
+    cluster_library(shelf.parts, folder)
+    name_person(shelf.parts, 1, "Ann Unforgettable")
+    found = cluster_library(shelf.parts, folder, out=out)
+    write_sheet(shelf.parts, found, out, links=True)
+    theirs = next(cluster for cluster in found.clusters if cluster.name is not None)
+    pages = [out / "index.html", out / "clusters.json"]
+    assert all("Ann Unforgettable" in page.read_text() for page in pages)
+    assert any("Ann" in place.name for place in (out / "people").iterdir())
+    gone = forget(shelf.parts, "Ann Unforgettable")
+    assert (gone.cleaned.sheets, gone.thumbnails) == (1, 3)
+    for page in pages:
+        text = page.read_text()
+        assert "Ann" not in text
+        assert not any(file in text for file in theirs.files)
+    kept = json.loads(pages[1].read_text())["clusters"]
+    assert [one["size"] for one in kept] == [3]
+    assert not any("Ann" in place.name for place in (out / "people").iterdir())
+
+
+def test_a_sheet_that_cannot_be_rewritten_is_told(library: Shelf, tmp_path: Path):
+    out = tmp_path / "sheet"
+    out.mkdir()
+    (out / "index.html").touch()
+    with library.parts.store.begin() as session:
+        for run in session.scalars(select(Run)):
+            run.parameters = {"out": str(out)}
+    (out / "clusters.json").write_text("[]")
+    name_person(library.parts, 1, "Ann")
+    (remark,) = [line for line in forget(library.parts, "Ann").cleaned.remains if "sheet" in line]
+    assert "delete this contact sheet" in remark
+
+
+def test_the_receipt_names_nobody_and_proves_it(enrolled: Shelf, names: list[str], tmp_path: Path):
+    len(enrolled.parts.index)
+    ((uid,),) = enrolled.ask("SELECT uid FROM people WHERE name = ?", names[0])
+    gone = forget(enrolled.parts, names[0])
+    receipt = gone.receipt
+    assert receipt is not None
+    assert gone.whole
+    text = json.dumps(receipt)
+    assert names[0] not in text
+    assert str(uid) not in text
+    proof = receipt["proof"]
+    assert (proof["clean"], proof["found"], proof["rows"], proof["answers"]) == (True, {}, 0, 0)
+    assert proof["pieces"] > 30
+    assert proof["files"] >= 2
+    assert receipt["key"] not in enrolled.ask("SELECT group_concat(keyed_hash) FROM receipts")[0][0]
+    write_receipts(tmp_path / "one.json", receipt)
+    (one,) = check_receipts(enrolled.parts, tmp_path / "one.json", names[0])
+    assert (one.belongs, one.pending, one.subject) == (True, False, True)
+    assert not check_receipts(enrolled.parts, tmp_path / "one.json", names[1])[0].belongs
+    (tmp_path / "two.json").write_text("{}")
+    for broken in ("two.json", "none.json"):
+        with pytest.raises(ReceiptUnusable):
+            check_receipts(enrolled.parts, tmp_path / broken)
+
+
+def test_without_scrubbing_the_proof_says_what_is_left(
+    enrolled: Shelf, names: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Store, "scrub", lambda _: None)
+    gone = forget(enrolled.parts, names[0])
+    assert gone.cleaned.proof is not None
+    assert gone.cleaned.proof.found["gallery.sqlite3"] > 0
+    assert not gone.whole
+
+
+def test_a_refused_scrub_is_finished_by_the_same_words(
+    enrolled: Shelf, names: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    wanted = traces(enrolled, names[0])
+    monkeypatch.setattr("store.sqlite.BUSY_SECONDS", 0.1)
+    enrolled.parts.store.engine.dispose()
+    with closing(sqlite3.connect(enrolled.database, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM people").fetchall()
+        gone = forget(enrolled.parts, names[0])
+        assert "reading" in gone.pending
+        assert not gone.whole
+        assert gone.receipt is not None
+        assert not gone.receipt["scrubbed"]
+        assert left(enrolled, wanted)
+        assert "reading" in forget(enrolled.parts, names[0]).pending
+    again = forget(enrolled.parts, names[0])
+    assert (again.what, again.pending, again.receipt) == ("nothing", "", None)
+    assert left(enrolled, wanted) == set()
+    with pytest.raises(UnknownPerson):
+        forget(enrolled.parts, names[0])
+
+
+def test_index_files_that_are_not_in_use_go(enrolled: Shelf, names: list[str]):
+    index = enrolled.parts.index.path
+    assert index is not None
+    left_behind = index.with_name(f".{index.name}.k1ll3d")
+    shutil.copy(index, left_behind)
+    other = index.with_name("other.vultus-index")
+    with Parts(replace(enrolled.parts.places, index=f"exact:{other}")) as parts:
+        assert len(parts.index) == 8
+    assert other.is_file()
+    wanted = traces(enrolled, names[0])
+    forget(enrolled.parts, names[0])
+    assert not other.exists()
+    assert not left_behind.exists()
+    assert left(enrolled, wanted) == set()
+
+
+def test_a_sealed_gallery_forgets_without_its_key(
+    enrolled: Shelf, names: list[str], tmp_path: Path
+):
+    new_key(tmp_path / "key")
+    enrolled.parts.close()
+    places = Places(database=str(enrolled.database), key_file=str(tmp_path / "key"))
+    with Parts(places) as parts:
+        seal(parts)
+    wanted = traces(enrolled, names[0])
+    with Parts(Places(database=str(enrolled.database))) as parts:
+        gone = forget(parts, names[0])
+    assert (gone.rows.seals, gone.rows.templates, gone.whole) == (1, 2, True)
+    assert left(enrolled, wanted) == set()
+
+
+def test_an_audit_written_earlier_forgets_them_too(
+    enrolled: Shelf, names: list[str], people: dict[str, list[Path]], tmp_path: Path
+):
+    rules = EnrolmentRules(allow_lookalikes=True)
+    enrolled.enroll(people[names[0]][3], rules, name="Double Entry")
+    enrolled.enroll(people[names[0]][4], rules, name="Double Entry")
+    out = tmp_path / "audit"
+    page = write_audit(enrolled.parts, audit_gallery(enrolled.parts), out)
+    assert "Double Entry" in page.read_text()
+    shown = {file.name for file in (out / "audit-faces").iterdir()}
+    forget(enrolled.parts, "Double Entry")
+    assert "Double Entry" not in page.read_text() + (out / "audit.json").read_text()
+    assert {file.name for file in (out / "audit-faces").iterdir()} < shown

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from enroll.lint import Conflict, Lint
+from enroll.person import EnrolmentRules
 from verify.calibration import calibration_for
 from verify.errors import NoCalibration
 from verify.opening import Parts
@@ -117,3 +118,19 @@ def test_without_a_calibration_nothing_is_found(
     lint = Lint.of(enrolled.parts)
     assert lint.limit is None
     assert lint.check(vectors[0][0], "Somebody Else") is None
+
+
+def test_people_of_another_site_are_neither_compared_nor_told_of(
+    shelf: Shelf, people: dict[str, list[Path]], strangers: dict[str, list[Path]]
+):
+    (one, other, *_), *_ = people.values()
+    shelf.enroll(one, EnrolmentRules(site="north"), name="Secret Name")
+    (there,) = shelf.enroll(other, EnrolmentRules(site="south"), name="Ann")
+    assert (there.status, there.detail) == ("enrolled", "")
+    (here,) = shelf.enroll(other.parent / "3.jpg", EnrolmentRules(site="north"), name="Ann")
+    assert (here.status, here.reason) == ("rejected", "identity_similarity_conflict")
+    assert "Secret Name" in here.detail
+    (same,) = shelf.enroll(one, EnrolmentRules(site="south"), name="Bob")
+    assert (same.status, same.detail) == ("rejected", "this file is enrolled in another site")
+    new = next(iter(strangers.values()))[0]
+    assert shelf.enroll(new, EnrolmentRules(site="west"), name="Eve")[0].status == "enrolled"

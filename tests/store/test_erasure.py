@@ -16,7 +16,7 @@ from store.corrections import rename_person
 from store.erasure import Receipt, forget_outdated, forget_person, forget_photo, outdated
 from store.errors import SealBroken, UnknownPhoto
 from store.gallery import gallery_uid, record_decision
-from store.keys import add_key, seal_secret
+from store.keys import add_key
 from store.ledger import Answered, ErasureReceipt, Event, Job, Operation, Seal
 from store.people import add_person, find_person, list_people
 from store.receipts import check_receipt, keyed_hash, note_scrubbed, pending_receipts
@@ -148,7 +148,7 @@ def test_operations_answers_and_jobs_forget_somebody(store: Store, give: Callabl
         give(session, ada)
         rename_person(session, ada, "Ada Vale")
         rename_person(session, bob, "Rob")
-        key = add_key(session, "0123456789ab", "gate", seal_secret("s"), ["verify"], None, None)
+        key = add_key(session, "0123456789ab", "gate", (b"salt", b"hash"), ["verify"], None, None)
         for name, uid in (("one", ada.uid), ("two", bob.uid)):
             kept, _ = begin_answer(session, key.id, name, "0" * 64)
             finish_answer(session, kept, 201, f'{{"uid": "{uid}"}}')
@@ -157,7 +157,8 @@ def test_operations_answers_and_jobs_forget_somebody(store: Store, give: Callabl
             session.add(Job(kind="enrol_zip", state=state, done=1, parameters={}, result=said))
         receipt = forget_person(session, ada)
         assert (receipt.operations, receipt.answers) == (1, 2)
-        kinds = [row.inverse is None for row in session.scalars(select(Operation))]
+        rows = session.scalars(select(Operation).order_by(Operation.id))
+        kinds = [row.inverse is None for row in rows]
         assert kinds == [True, False]
         assert count(session, Answered) == 1
         results = [row.result for row in session.scalars(select(Job).order_by(Job.id))]
@@ -210,7 +211,8 @@ def test_the_data_key_of_a_sealed_person_goes(
 ):
     new_key(tmp_path / "key")
     vault = Vault(tmp_path / "key")
-    with Store.open(store.engine.url, vault=vault) as sealed:
+    url = store.engine.url.render_as_string(hide_password=False)
+    with Store.open(url, vault=vault) as sealed:
         with sealed.begin() as session:
             reseal(session, vault.sealing_master(), None)
             ada = add_person(session, "Ada")
@@ -221,7 +223,7 @@ def test_the_data_key_of_a_sealed_person_goes(
             assert receipt.seals == 1
         sealed.scrub()
         with sealed.read() as session:
-            assert count(session, Seal) == 0
+            assert session.scalars(select(Seal.person_id)).all() == [None]
             with pytest.raises(SealBroken):
                 opened(session, [stored])
 

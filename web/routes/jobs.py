@@ -125,7 +125,7 @@ def cancel(uid: str, served: Served, who: Enroller) -> schemas.Job:
 
 @router.get(
     "/{uid}/events", summary="Follow a job", response_class=Response,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {}}}},
 )  # fmt: skip
 async def events(
     uid: str, served: Served, who: Enroller,

@@ -2,7 +2,7 @@
 //
 //   ask ─▶ camera ─▶ guidance, best frames ─▶ (challenge) ─▶ one request with several ─▶ answer
 
-import { $, announce, ask, el, later, meter, number, oneIn, reason, similarity, t, told, Refused } from "./page.js";
+import { $, announce, ask, el, later, meter, oneIn, reason, similarity, t, tn, told, Refused } from "./page.js";
 import { Camera, cameraProblem } from "./camera.js";
 
 const WANTED = Math.min(4, told.frames); // frames that are fused
@@ -93,7 +93,8 @@ function show(which) {
   for (const id of ["ask", "capture", "answer"]) $(id).hidden = id !== which;
   const live = which === "capture";
   $("oval").hidden = !live;
-  $("idle").toggleAttribute("hidden", live);
+  $("idle").toggleAttribute("hidden", which !== "ask");
+  if (which !== "answer") $("still").hidden = true;
   $("dots").replaceChildren(...(live ? Array.from({ length: WANTED }, () => el("i")) : []));
 }
 
@@ -112,7 +113,7 @@ async function begin(person) {
     if (mine !== turn) { camera.stop(); return; }
     await attempt(mine, person);
   } catch (error) {
-    console.error(error.stack); if (mine !== turn || error.name === "AbortError") return;
+    if (mine !== turn || error.name === "AbortError") return;
     if (error instanceof Refused) answer({ person, refused: error });
     else answer({ person, refused: new Refused(0, { code: "camera", message: t(cameraProblem(error)) }) });
   } finally {
@@ -127,6 +128,7 @@ async function attempt(mine, person) {
     if (mine !== turn) return;
     if (!frames) return answer({ person, refused: new Refused(0, { code: "nothing_seen", message: t("gate.nothing_seen") }) });
     say(t("gate.deciding"), "ok");
+    freeze(frames[0].frame);
     const form = new FormData();
     for (const [i, blob] of (await Promise.all(frames.map((frame) => camera.keep(frame)))).entries()) {
       form.append("image", blob, `${i}.jpg`);
@@ -194,6 +196,13 @@ async function gather(mine) {
   return null;
 }
 
+/** What was decided on stays in sight until the next person. */
+function freeze(frame) {
+  const still = $("still");
+  [still.width, still.height] = [frame.width, frame.height];
+  still.getContext("2d").drawImage(frame, 0, 0);
+}
+
 const best = (frames) => frames.toSorted((a, b) => b.sharpness - a.sharpness).slice(0, WANTED);
 
 /** Turn the head as asked; the token of the challenge, which the decision uses up. */
@@ -214,9 +223,8 @@ async function challenge(mine, person) {
 const PAD = new Set(["not_run", "bona_fide", "attack", "undecided"]);
 
 function answer({ person, decision, refused }) {
-  performance.mark("answer");
   camera.stop();
-  turn++;
+  const seen = Boolean(decision);
   const kind = decision ? decision.answer : "unsure";
   const box = $("answer");
   box.dataset.answer = kind;
@@ -225,15 +233,19 @@ function answer({ person, decision, refused }) {
       className: "face stored", src: person.thumbnail ?? "", width: 96, height: 96, alt: t("gate.stored", { name: person.name }),
     })] : []),
     el("p", { className: "word", id: "word" }, t(`gate.answer.${kind}`)),
-    el("p", { className: "why" }, decision ? t(`gate.why.${kind}`, { name: person.name }) : reason(refused.code, refused.message)),
+    el("p", { className: "why" }, decision ? t(`gate.why.${decision.pad?.outcome === "attack" ? "attack" : kind}`, { name: person.name }) : reason(refused.code, refused.message)),
     ...(decision ? evidence(decision) : []),
     el("div", { className: "row" },
       el("button", { className: "first", id: "next", type: "button", onclick: restart }, t("gate.next")),
       kind === "yes" ? null : el("button", { type: "button", onclick: () => { clearTimeout(timer); begin(person); } }, t("gate.again"))),
   );
   show("answer");
+  $("still").hidden = !seen;
+  $("idle").toggleAttribute("hidden", seen);
   say(decision ? t(`gate.answer.${kind}`) : t("gate.answer.unsure"));
   box.focus();
+  turn++; // what is still under way belongs to the past
+  performance.mark("answer");
   if (told.kiosk) timer = setTimeout(restart, told.seconds * 1000);
 }
 
@@ -242,7 +254,7 @@ function evidence(decision) {
   const facts = [
     [t("fact.similarity"), t("fact.similarity.value", { value: similarity(decision.similarity), cut: similarity(decision.threshold) })],
     [t("fact.rate"), oneIn(decision.fmr)],
-    [t("fact.compared"), number(decision.templates)],
+    [t("fact.compared"), tn("fact.compared.value", decision.templates)],
     [t("fact.pad"), t(`pad.${outcome}`)],
   ];
   return [

@@ -75,6 +75,8 @@ async function fill(group, most) {
     const page = await ask("GET", `/v1/clusters/${group.number}/faces?limit=${limit}${group.cursor ? `&cursor=${group.cursor}` : ""}`);
     group.faces.push(...page.items.filter((one) => one.person === null));
     group.size -= page.items.filter((one) => one.person !== null).length;
+    const known = page.items.find((one) => one.person !== null);
+    if (known && !group.hint) group.hint = await ask("GET", `/v1/people/${known.person}`).catch(() => null);
     group.cursor = page.next;
     group.whole = !page.next;
   }
@@ -87,7 +89,8 @@ function tools(group) {
   const button = (key, work, className = "small") => el("button", { type: "button", className, "data-tool": key, onclick: work }, t(`library.${key}`));
   return group.person
     ? [el("a", { className: "button", href: `/people/${group.person}` }, t("library.person"))].map((a) => { a.classList.add("small", "wide"); return a; })
-    : [button("name", () => name(group))];
+    : [group.hint ? el("button", { type: "button", className: "small", "data-tool": "same", onclick: () => give(group, group.hint.name) }, t("library.same", { name: group.hint.name })) : "",
+      button("name", () => name(group))];
 }
 
 /** Ask the server, show what became of it, and say so. */
@@ -109,8 +112,11 @@ async function askName() {
 
 async function name(group) {
   const given = await askName();
-  if (given) await correct(() => ask("POST", `/v1/clusters/${group.number}/name`, { name: given }), (done) => tn("library.named", done.faces, { name: done.person }));
+  if (given) await give(group, given);
 }
+const give = (group, given) => correct(
+  () => ask("POST", `/v1/clusters/${group.number}/name`, { name: given }), (done) => tn("library.named", done.faces, { name: done.person }),
+);
 
 /** Faces were dragged from one group onto another. */
 async function drop(faces, from, to) {

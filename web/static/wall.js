@@ -164,7 +164,7 @@ export class Wall {
     try { await this.work.fill(group, need); } catch { group.failed = true; }
     this.busy--;
     group.loading = false;
-    if (group.size !== before) this.refresh();
+    if (group.size !== before || group.hint) this.refresh();
     else this.redraw(group);
     this.soon();
   }

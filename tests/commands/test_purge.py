@@ -1,0 +1,64 @@
+"""`vultus purge`, `vultus sites`, `vultus people consent`: what holds, and what goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conftest import read
+
+if TYPE_CHECKING:
+    from conftest import Done, Gallery
+
+Inside = Callable[..., "Done"]
+
+
+def test_people_whose_time_is_over_are_purged(inside: Inside, own: Gallery, tmp_path: Path):
+    name = own.names[0]
+    assert "nothing to purge" in inside("purge", "--yes", *own.at).out
+    said = inside("people", "consent", name, "--expires", "2026-01-31", *own.at, "--format", "json")
+    assert said.json()["expires"].startswith("2026-01-31")
+    before = own.content()
+    assert "1 people would go" in inside("purge", "--dry-run", *own.at).out
+    assert inside("purge", *own.at, stdin="n\n").code == 130
+    assert own.content() == before
+    assert inside("purge", "--site", "north", "--yes", *own.at).code == 0
+    file = tmp_path / "purged.json"
+    done = inside("purge", "--yes", "--receipt", file, *own.at, "--format", "json")
+    assert done.code == 0
+    assert [one["name"] for one in done.json()["people"]] == [name]
+    assert len(json.loads(file.read_text())) == 1
+    assert inside("receipts", "check", file, "--person", name, *own.at).code == 0
+    assert name not in str(read(own.database, "SELECT name FROM people"))
+
+
+def test_policies_are_set_and_listed(inside: Inside, own: Gallery):
+    done = inside(
+        "sites", "set", "north", "--retention-days", "30", "--consent", "required",
+        "--show-picture", *own.at,
+    )  # fmt: skip
+    assert done.code == 0
+    inside("sites", "set", "north", "--retention-days", "forever", *own.at)
+    said = inside("sites", "list", *own.at, "--format", "json").json()["sites"]
+    assert said[1] == {
+        "site": "north", "people": 0, "retention_days": None, "consent_required": True,
+        "show_picture": True,
+    }  # fmt: skip
+    assert "required" in inside("sites", "list", *own.at).out
+    assert inside("sites", "set", "north", *own.at).code == 64
+    assert inside("sites", "set", "north", "--retention-days", "0", *own.at).code == 64
+
+
+def test_consent_is_required_where_the_site_says_so(inside: Inside, own: Gallery):
+    inside("sites", "set", "north", "--consent", "required", *own.at)
+    photo = own.strangers[0]
+    enrol = ("enroll", photo, "--name", "Eve", "--site", "north", *own.at)
+    done = inside(*enrol, "--format", "json")
+    assert (done.code, done.json()["files"][0]["reason"]) == (3, "consent_missing")
+    given = ("--consent-basis", "consent", "--consent-date", "2026-11-01")
+    assert inside(*enrol, *given).code == 3
+    assert inside(*enrol, *given, "--consent-reference", "form-17").code == 0
+    said = inside("people", "consent", "Eve", *own.at, "--format", "json").json()
+    assert (said["consent_basis"], said["consent_reference"]) == ("consent", "form-17")
