@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := $(shell find vultus.py embedder index store enroll verify migrations -name '*.py' -o -name '*.json' -o -name '*.html')
+SOURCES := $(shell find vultus.py embedder index store enroll verify migrations web -type f -not -name '*.pyc')
 
 .PHONY: demo test check bench docs release clean
 
@@ -39,4 +39,4 @@ clean:
 	$(PIP) install -q --no-deps --force-reinstall build/wheel/*.whl && touch $@
 
 .venv/tools: .venv/installed
-	$(PIP) install -q -c constraints.txt --group dev "$$(ls build/wheel/*.whl)[heic,postgres]" && touch $@
+	$(PIP) install -q -c constraints.txt --group dev "$$(ls build/wheel/*.whl)[heic,keyring,milvus,pictures,postgres,web]" && touch $@

@@ -28,7 +28,7 @@ COMMANDS = {
     "verify": ("verify.cli:verify", "Is this the person they claim to be?"),
     "identify": ("verify.cli:identify", "Who is in these photos? Nobody is an answer."),
     "compare": ("verify.cli:compare", "Do two photos show the same person?"),
-    "cluster": ("enroll.cli:cluster", "Sort a library of photos into people."),
+    "cluster": ("enroll.cli_cluster:cluster", "Sort a library of photos into people."),
     "name": ("enroll.cli:name", "Turn a cluster into an enrolled person."),
     "people": ("enroll.cli_forget:people", "List, show and correct people."),
     "undo": ("enroll.cli_corrections:undo", "Take back a naming, rename, merge, split or not."),
@@ -46,7 +46,7 @@ COMMANDS = {
     "profiles": ("verify.cli:profiles", "The error rates of sites, by name."),
     "audit": (
         "enroll.cli_audit:audit",
-        "What was done, by whom; is the log whole, is the gallery sound?",
+        "What was done, by whom; is the log whole, do the scores hold?",
     ),
     "serve": ("web.cli:serve", "Serve the gallery over HTTP, with a page."),
     "keys": ("web.cli_keys:keys", "Make, list and revoke keys of the HTTP interface."),

@@ -5,10 +5,10 @@
 
 A gallery of random vectors and noise crops is written, some people are forgotten with the function
 behind `vultus forget`, and then every file of the gallery's folder is searched, with `bytes.find`,
-for 16-byte pieces of each vector and crop, one at every 128th byte, past all layers of the program. Rows
-are searched for in an SQLite gallery, plain and sealed; with a server, in a sealed gallery of its
-own, which must be an empty database: its rows are saved before, and after the erasure every saved
-row is tried with every key that is left.
+for 16-byte pieces of each vector and crop, one at every 128th byte, past all layers of the program.
+That is an SQLite gallery, plain and sealed. With a server, which must give an empty database, a
+sealed gallery there too. Of a sealed gallery the rows are saved before, and after the erasure every
+saved row is tried with its own key and with twenty of those that are left.
 """
 
 from __future__ import annotations

@@ -38,18 +38,18 @@ def main() -> None:
         place, names = Path(folder), people()
         shown = names["Arden Wick"]
         video = film(shown[4], place / "camera.mjpeg")
-        with served(place, {n: f[:3] for n, f in names.items()}) as (url, key):
-            with chromium(video) as driver:
-                sign_in(driver, url, key)
-                times, answers = [], []
-                for _ in range(runs):
-                    driver.get(f"{url}/gate")
-                    driver.find_element("id", "who").send_keys("Arden Wick", Keys.ENTER)
-                    box = driver.find_element("id", "answer")
-                    wait(driver, box.is_displayed)
-                    answers.append(box.get_attribute("data-answer"))
-                    times.append(driver.execute_script(RUN) / 1e3)
-                camera = driver.execute_async_script(CAMERA) / 1e3
+        enrolled = {name: files[:3] for name, files in names.items()}
+        with served(place, enrolled) as (url, key), chromium(video) as driver:
+            sign_in(driver, url, key)
+            times, answers = [], []
+            for _ in range(runs):
+                driver.get(f"{url}/gate")
+                driver.find_element("id", "who").send_keys("Arden Wick", Keys.ENTER)
+                box = driver.find_element("id", "answer")
+                wait(driver, box.is_displayed)
+                answers.append(box.get_attribute("data-answer"))
+                times.append(driver.execute_script(RUN) / 1e3)
+            camera = driver.execute_async_script(CAMERA) / 1e3
     times.sort()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {runs} runs, Chromium, no GPU")
     print("| from camera start to answer | s |")

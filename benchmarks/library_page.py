@@ -2,8 +2,8 @@
 
 A gallery is filled with invented faces: random unit vectors in clusters whose sizes are drawn
 (seeded), each face with the crop of a generated person. A headless Chromium without a graphics card
-opens the page anew (empty cache) and scrolls through it for some seconds, slowly, fast and in leaps;
-what is told are the times between two frames.
+opens the page anew (empty cache) and scrolls through it for some seconds, slowly, fast and in
+leaps; what is told are the times between two frames.
 
     python benchmarks/library_page.py --faces 10000
 """
@@ -53,7 +53,8 @@ const next = now => {
   last = now;
   scrollBy(0, step);
   const end = scrollY + innerHeight >= document.documentElement.scrollHeight - 2;
-  if (end || now - from > most) done([deltas.slice(1), scrollY, document.querySelectorAll("#wall *").length]);
+  const count = document.querySelectorAll("#wall *").length;
+  if (end || now - from > most) done([deltas.slice(1), scrollY, count]);
   else requestAnimationFrame(next);
 };
 requestAnimationFrame(next);

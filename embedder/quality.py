@@ -27,6 +27,7 @@ _HEAD = np.array(
         [25.0, 34.0, -28.0],
     ]
 )
+_SIDE = 112  # the side of crops the limits were set on; larger ones are shrunk to it
 _INNER = slice(16, 96)  # the face without its surroundings in a crop of 112
 
 
@@ -41,7 +42,8 @@ class Quality:
             of its grey values; 0 is a flat blur, a sharp face about 0.3 and more.
         brightness: mean grey value of the face, 0…1.
         contrast: standard deviation of the grey values, 0…0.5.
-        clipped: share of pixels burnt out or drowned in black, 0…1.
+        clipped: share of pixels burnt out or drowned in black, 0…1; 0 for pictures of things,
+            which often lie on plain white or black.
         yaw, pitch, roll: head pose in degrees; positive to image right, up, clockwise.
             Estimated from five points: good to about ten degrees. 0 for pictures of things.
     """
@@ -107,12 +109,15 @@ OPEN_GATE = Gate(0.0, 0.0, 0.0, 0.0, 1.0, 180.0, 180.0)
 
 
 def measure(crop: Crop) -> Quality:
-    """Quality measures of an aligned face."""
+    """Quality measures of an aligned face, or of a picture of a thing."""
     # In floats and before the cut: rounding and a mirrored border would look like sharp edges.
     whole = cv2.cvtColor(crop.pixels.astype(np.float32), cv2.COLOR_RGB2GRAY)
+    if len(whole) != _SIDE:
+        whole = cv2.resize(whole, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     grey = whole[_INNER, _INNER]
     deviation = float(grey.std())
     edges = float(cv2.Laplacian(whole, cv2.CV_32F)[_INNER, _INNER].std())
+    clipped = float(((grey <= 2) | (grey >= 253)).mean())
     yaw, pitch, roll = (0.0, 0.0, 0.0) if crop.face.points is None else pose(crop.face.points)
     return Quality(
         size=float(np.sqrt(max(crop.face.box[2] * crop.face.box[3], 0.0))),
@@ -120,7 +125,7 @@ def measure(crop: Crop) -> Quality:
         sharpness=edges / max(deviation, 1.0),
         brightness=float(grey.mean()) / 255,
         contrast=deviation / 255,
-        clipped=float(((grey <= 2) | (grey >= 253)).mean()),
+        clipped=0.0 if crop.face.points is None else clipped,
         yaw=yaw,
         pitch=pitch,
         roll=roll,

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from embedder.errors import CheckpointRefused
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-_DTYPES = {
+_DTYPES: Mapping[str, np.dtype[Any]] = {
     "torch FloatStorage": np.dtype("<f4"),
     "torch LongStorage": np.dtype("<i8"),
 }
@@ -46,17 +46,19 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Where the numbers of a tensor lie: a contiguous part of a storage.
+    """Where the numbers of a tensor lie inside a storage.
 
     Attributes:
         storage: the run of numbers it lies in.
         offset: its first number, counted in numbers.
         shape: rows, columns and so on; () for one number.
+        stride: how many numbers on the next one lies, for each axis.
     """
 
     storage: Storage
     offset: int
     shape: tuple[int, ...]
+    stride: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +159,13 @@ class _Interpreter:
     def storage(self) -> None:
         """Replace the description of a storage, a tuple, by a `Storage`."""
         ((kind, dtype, key, device, size, view),) = self.top(1)
-        known = isinstance(dtype, _Name) and dtype.name in _DTYPES
-        counted = type(size) is int and size >= 0
-        if not (kind == "storage" and known and type(key) is str and counted and view is None):
+        numbers = _DTYPES.get(dtype.name) if isinstance(dtype, _Name) else None
+        named = kind == "storage" and type(key) is str and view is None
+        if numbers is None or not named or type(size) is not int or size < 0:
             raise CheckpointRefused("it describes a storage of another kind")
         if device != "cpu":
             raise CheckpointRefused("its numbers were kept on another device than the CPU")
-        self.push(Storage(key, _DTYPES[dtype.name], size))
+        self.push(Storage(key, numbers, size))
 
     def attributes(self) -> None:
         """Drop what should be set as attributes of a dictionary: versions of modules, unused."""
@@ -176,17 +178,23 @@ class _Interpreter:
 def _tensor(
     storage: object, offset: object, shape: object, stride: object, grad: object, hooks: object
 ) -> Tensor:
-    """A tensor as described; it must lie in row order inside its storage."""
+    """A tensor as described; all of it must lie inside its storage."""
     del grad, hooks  # of no use here
-    numbers = (offset, *shape, *stride)  # type: ignore[misc]  # no tuple: a TypeError, refused above
-    if not isinstance(storage, Storage) or not all(type(n) is int and n >= 0 for n in numbers):
+    lengths, steps = _counts(shape), _counts(stride)
+    (first,) = _counts((offset,))
+    if not isinstance(storage, Storage) or len(lengths) != len(steps) or 0 in lengths:
         raise CheckpointRefused("it describes a tensor of another kind")
-    lengths: tuple[int, ...] = tuple(shape)  # type: ignore[arg-type]  # a tuple of ints, as seen
-    rows = tuple(math.prod(lengths[i + 1 :]) for i in range(len(lengths)))
-    last = int(offset) + math.prod(lengths)  # type: ignore[call-overload]  # an int, as seen
-    if stride != rows or last > storage.size:
-        raise CheckpointRefused(f"a tensor of shape {lengths} does not lie in order in its storage")
-    return Tensor(storage, int(offset), lengths)  # type: ignore[call-overload]  # an int, as seen
+    last = first + sum((n - 1) * step for n, step in zip(lengths, steps, strict=True))
+    if last >= storage.size or math.prod(lengths) > storage.size:
+        raise CheckpointRefused(f"a tensor of shape {lengths} reaches out of its storage")
+    return Tensor(storage, first, lengths, steps)
+
+
+def _counts(values: object) -> tuple[int, ...]:
+    """A tuple of numbers that are not negative, or a refusal."""
+    if not isinstance(values, tuple) or not all(type(n) is int and n >= 0 for n in values):
+        raise CheckpointRefused("it describes a tensor of another kind")
+    return values
 
 
 _Step = Callable[[_Interpreter, Any], None]
@@ -195,8 +203,8 @@ _STEPS: Mapping[str, _Step] = {
     "PROTO": lambda _, __: None,
     **dict.fromkeys(_PLAIN, _Interpreter.push),
     "NONE": lambda machine, _: machine.push(None),
-    "NEWTRUE": lambda machine, _: machine.push(True),  # noqa: FBT003 - the value itself
-    "NEWFALSE": lambda machine, _: machine.push(False),  # noqa: FBT003 - the value itself
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
     "MARK": lambda machine, _: machine.push(_MARK),
     "EMPTY_TUPLE": lambda machine, _: machine.push(()),
     "EMPTY_DICT": lambda machine, _: machine.push({}),
@@ -269,6 +277,7 @@ def _array(data: bytes, tensor: Tensor, places: Mapping[str, int]) -> NDArray[An
     storage, start = tensor.storage, places[tensor.storage.key]
     if int.from_bytes(data[start : start + 8], "little") != storage.size:
         raise CheckpointRefused("a storage has another length than its description says")
-    first = start + 8 + tensor.offset * storage.dtype.itemsize
-    flat = np.frombuffer(data, storage.dtype, math.prod(tensor.shape), first)
-    return flat.reshape(tensor.shape)
+    flat = np.frombuffer(data, storage.dtype, storage.size, start + 8)[tensor.offset :]
+    steps = [step * storage.dtype.itemsize for step in tensor.stride]
+    # `_tensor` has seen that the last number lies inside the storage
+    return np.lib.stride_tricks.as_strided(flat, tensor.shape, steps, writeable=False)

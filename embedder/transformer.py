@@ -40,7 +40,7 @@ class PictureEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
     def __init__(
         self,
         model: str | None = None,
-        detector: str = "yunet",
+        detector: str | None = None,
         rule: str = "centre",
         device: str | None = None,
         runtime: str | None = None,
@@ -48,8 +48,9 @@ class PictureEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         """Keep the choices.
 
         Args:
-            model: encoder, `sface` (default) or `sface-mirror`.
-            detector: `yunet` for faces, `whole` for pictures of things.
+            model: encoder, `sface` (default), `sface-mirror` or `picture`.
+            detector: `yunet` for faces, `whole` for pictures of things; None: the
+                encoder's.
             rule: which face of a picture with several: `centre` or `largest`.
             device: `cpu` or `cuda`.
             runtime: `openvino` or `onnxruntime`.

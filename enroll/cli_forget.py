@@ -283,7 +283,7 @@ def _verdict(known: bool, logged: int | None, subject: bool | None, person: str 
 
 
 @click.group(
-    short_help="What holds for each site: retention, consent, pictures.",
+    short_help="What holds for each site: retention, consent.",
     epilog="""\b
 Examples:
   vultus sites list
@@ -389,8 +389,7 @@ def set_command(
     "consent",
     epilog="""\b
 Examples:
-  vultus people consent "Ann Lee" --consent-basis consent --consent-date 2026-11-01 \\
-      --consent-reference form-17
+  vultus people consent "Ann Lee" --consent-basis consent --consent-reference form-17
   vultus people consent "Ann Lee" --expires 2027-11-01
   vultus people consent "Ann Lee\"""",
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from embedder.cli import models
-from verify.cli import fmr_option, format_option, gallery_options, leave
+from verify.cli import format_option, gallery_options, leave
 from verify.decision import DEFAULT_FMR
 from verify.opening import Parts, Places
 from verify.output import as_json, as_table
@@ -55,13 +55,20 @@ Examples:
     help="photos: from the original photo where it still lies there unchanged, else the crop.",
 )
 @click.option("--leave-out", is_flag=True, help="Go on without faces whose crop does not open.")
-@fmr_option
+@click.option(
+    "--fmr",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=DEFAULT_FMR,
+    show_default=True,
+    metavar="RATE",
+    help="The false-match rate that --dry-run compares decisions at.",
+)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar, no remarks.")
 @gallery_options
 @format_option("table", "json")
 def migrate(
-    to: str | None, origin: str, leave_out: bool, fmr: float | None, yes: bool, quiet: bool,
+    to: str | None, origin: str, leave_out: bool, fmr: float, yes: bool, quiet: bool,
     places: Places, form: str, **steps: bool,
 ) -> None:  # fmt: skip
     """Move the gallery to the encoder TO without enrolling anybody again.
@@ -185,12 +192,11 @@ def _tell_moved(done: Migrated, form: str) -> None:
         click.echo(after[state])
 
 
-def _preview(parts: Parts, to: str, fmr: float | None, origin: str, quiet: bool, form: str) -> None:
+def _preview(parts: Parts, to: str, fmr: float, origin: str, quiet: bool, form: str) -> None:
     from enroll.migrate_preview import preview
 
-    rate = DEFAULT_FMR if fmr is None else fmr
     with _bar("encoding", quiet) as told:
-        found = preview(parts, to, fmr=rate, from_photos=origin == "photos", progress=told)
+        found = preview(parts, to, fmr=fmr, from_photos=origin == "photos", progress=told)
     if form == "json":
         click.echo(as_json(found.to_dict()))
     else:

@@ -280,7 +280,8 @@ def _find(parts: Parts, source: str, read: _Library, rules: ClusterRules, way: W
         labels, curve = grown(faces.vectors, before.labels, known, way.cuts), before.curve
     else:
         labels, curve = clustered(faces.vectors, known, way)
-    return _Found(faces, shots, known, before, numbered(faces, labels, before), curve, grows)
+    numbers = numbered(faces, labels, before, grew=grows)
+    return _Found(faces, shots, known, before, numbers, curve, grows)
 
 
 def _hints(

@@ -92,15 +92,19 @@ def before_of(session: Session, ids: NDArray[np.int64], source: str) -> Before:
     )  # fmt: skip
 
 
-def numbered(faces: LibraryFaces, labels: NDArray[np.int64], before: Before) -> Numbers:
+def numbered(
+    faces: LibraryFaces, labels: NDArray[np.int64], before: Before, *, grew: bool = False
+) -> Numbers:
     """Give clusters their numbers and uids.
 
     Args:
         faces: N faces.
         labels: int64 (N,), any labels.
         before: the run before.
+        grew: whether labels are the numbers of the run before, or above all of them.
     """
-    kept = match_labels(before.labels, labels) if (before.labels >= 0).any() else labels
+    matched = not grew and (before.labels >= 0).any()
+    kept = match_labels(before.labels, labels) if matched else labels
     old = np.unique(before.labels[before.labels >= 0])
     order = np.argsort(kept, kind="stable")
     edges = np.flatnonzero(np.diff(kept[order])) + 1

@@ -177,13 +177,13 @@ class Clustering:
         """How many faces are in the clusters."""
         return sum(len(cluster.templates) for cluster in self.clusters)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """A row a face: file, cluster and name; and one a photo without, its cluster empty."""
+    def rows(self) -> Iterator[tuple[str, int | None, str | None]]:
+        """File, cluster and name of each face; and of each photo without one, its file alone."""
         for cluster in self.clusters:
             for file in cluster.files:
-                yield {"file": file, "cluster": cluster.number, "name": cluster.name}
+                yield file, cluster.number, cluster.name
         for photo in self.unsorted:
-            yield {"file": photo.file, "cluster": None, "name": None}
+            yield photo.file, None, None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

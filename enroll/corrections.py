@@ -1,4 +1,4 @@
-"""Corrections by a gallery's user: rename, merge, split, move, "not them", undo."""
+"""Corrections by a gallery's user: rename, merge, split, "not them", undo; the index follows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from sqlalchemy.orm import Session
 
 from embedder.photo import printable
-from enroll.person import find_exactly, person_of
 from store import corrections
 from store.operations import OperationSummary, list_operations, undo_operation
 from store.people import find_person
@@ -25,7 +24,7 @@ class Corrected:
     """What a correction did.
 
     Attributes:
-        kind: rename, merge, split, move or not.
+        kind: rename, merge, split or not.
         person: whom it was about; the name before.
         other: the name after, whom they were merged into, or the new person; None for "not".
         templates: how many templates have another person now, or none.
@@ -122,30 +121,6 @@ def deny(parts: Parts, who: str, which: Sequence[str | Path], site: str | None =
         ids = corrections.templates_meant(session, person, [printable(w) for w in which])
         count = corrections.deny_templates(session, person, ids)
         return Corrected(corrections.NOT, person.name, None, count, _latest(session))
-
-    return _followed(parts, work)
-
-
-def move(parts: Parts, templates: Sequence[int], name: str, site: str = "") -> Corrected:
-    """Make faces of the gallery somebody's, whoever had them; who is new is added.
-
-    Args:
-        parts: the gallery.
-        templates: their ids.
-        name: of the person, in full.
-        site: where the person belongs.
-
-    Raises:
-        UnknownTemplate: some are not there.
-        InvalidCorrection: none are given.
-        InvalidName: the name cannot be stored.
-    """
-
-    def work(session: Session) -> Corrected:
-        added = find_exactly(session, name, site) is None
-        person = person_of(session, name, site)
-        count = corrections.move_templates(session, templates, person, created=added)
-        return Corrected(corrections.MOVED, person.name, None, count, _latest(session))
 
     return _followed(parts, work)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from embedder.encoder import default_model
-from embedder.errors import EmbedderError
+from embedder.errors import EmbedderError, WeightsError, WeightsMissing
 from embedder.weights import KNOWN, WeightsFile, where
 from index.errors import VectorIndexError
 from index.opening import choose_engine
@@ -104,21 +104,26 @@ def _engine(places: Places) -> Finding:
 
 
 def _weights(file: WeightsFile) -> Finding:
-    def check() -> Finding:
+    try:
         return Finding("weights", "ok", f"{file.name}: sha256 verified, from {where(file)}")
-
-    return _guarded("weights", check)
+    except WeightsMissing as error:
+        if file.optional:
+            return Finding("weights", "note", f"{file.name}: not installed", file.remedy)
+        return Finding("weights", "bad", str(error))
+    except WeightsError as error:
+        return Finding("weights", "bad", str(error))
 
 
 def _encoder(parts: Parts) -> Finding:
     import numpy as np
 
-    from embedder.align import SIDE, Crop
+    from embedder.align import Crop
     from embedder.detect import Face
 
     network = getattr(parts.embedder.encoder, "network", None)
-    grey = np.full((SIDE, SIDE, 3), 128, dtype=np.uint8)
-    face = Face(np.array([0, 0, SIDE, SIDE], dtype=np.float32), None, 1.0)
+    side = parts.card.side
+    grey = np.full((side, side, 3), 128, dtype=np.uint8)
+    face = Face(np.array([0, 0, side, side], dtype=np.float32), None, 1.0)
     vectors = parts.embedder.encoder.encode([Crop(grey, np.eye(2, 3), face)]).vectors
     length = float(np.linalg.norm(vectors[0]))
     if not np.isfinite(length) or abs(length - 1) > 1e-3:

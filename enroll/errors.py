@@ -9,7 +9,9 @@
     ├── ReceiptUnusable      a file that is no receipt of an erasure
     ├── DemoFailed           the demo's answers are not the expected ones
     ├── FacesUnreadable      stored crops that no encoder can look at
+    ├── CropsUnfit           stored crops that were cut for another kind of encoder
     ├── NothingToMeasure     the gallery names nobody yet
+    ├── UnknownSuggestion    no open suggestion of that id
     └── PicturesMissing      the demo's pictures are not installed
 
 `exit_code` is what a command returns for the error; see docs/commands.md.
@@ -23,6 +25,7 @@ from typing import ClassVar
 __all__ = [
     "ArchiveExists",
     "ArchiveUnusable",
+    "CropsUnfit",
     "DemoFailed",
     "EnrollError",
     "FacesUnreadable",
@@ -32,6 +35,7 @@ __all__ = [
     "OutputUnusable",
     "PicturesMissing",
     "ReceiptUnusable",
+    "UnknownSuggestion",
 ]
 
 
@@ -63,6 +67,18 @@ class NothingToMeasure(EnrollError):
     exit_code = 2
 
 
+class UnknownSuggestion(EnrollError):
+    """No open suggestion of that id."""
+
+    code = "unknown_suggestion"
+    exit_code = 2
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"No suggestion {key!r} is open; `vultus cluster --suggest` lists those there are."
+        )
+
+
 class OutputUnusable(EnrollError):
     """A folder for results that cannot be written."""
 
@@ -91,6 +107,19 @@ class ReceiptUnusable(EnrollError):
 
     code = "receipt_unusable"
     exit_code = 2
+
+
+class CropsUnfit(EnrollError):
+    """The gallery's crops were cut for another kind of encoder."""
+
+    code = "crops_unfit"
+    exit_code = 2
+
+    def __init__(self, model: str, wanted: str, kept: str) -> None:
+        super().__init__(
+            f"{model} looks at crops of the kind {wanted}, and this gallery keeps {kept}: enrol "
+            "the photos with it in another gallery (--database)."
+        )
 
 
 class FacesUnreadable(EnrollError):

@@ -194,7 +194,7 @@ def open_gallery(
     *,
     index: str | None = None,
     model: str | None = None,
-    detector: str = "yunet",
+    detector: str | None = None,
     device: str | None = None,
     runtime: str | None = None,
     key_file: str | Path | None = None,
@@ -205,9 +205,9 @@ def open_gallery(
         database: path of an SQLite file or an SQLAlchemy URL; None: `VULTUS_DATABASE`, else a
             file in the user's data folder.
         index: engine URL; None: `VULTUS_INDEX`, else a file beside the database.
-        model: `sface` or `sface-mirror`; None: what the gallery was made with, else
+        model: `sface`, `sface-mirror` or `picture`; None: what the gallery was made with, else
             `VULTUS_MODEL`, else `sface`.
-        detector: `yunet` for faces, `whole` for pictures of things.
+        detector: `yunet` for faces, `whole` for pictures of things; None: the encoder's.
         device: `cpu` or `cuda`.
         runtime: `openvino` or `onnxruntime`.
         key_file: what opens a sealed gallery; None: `VULTUS_KEY_FILE`, and `VULTUS_KEY`.

@@ -20,7 +20,7 @@ from embedder.card import EncoderCard
 from embedder.encoder import card_of, known_models
 from embedder.errors import UnknownModel
 from enroll.errors import FacesUnreadable
-from enroll.migrate_encoding import Encoding, Progress
+from enroll.migrate_encoding import Encoding, Progress, require_same_crops
 from enroll.sheet import renumber_sheet
 from index.errors import UnknownEngine
 from index.opening import read_url
@@ -132,16 +132,19 @@ def migrate(
         UnknownModel: no such encoder.
         NothingToMigrate: the gallery holds nothing yet.
         TransitionUnderWay: another migration must be brought to its end first.
+        CropsUnfit: the encoder looks at another kind of crop than the gallery keeps.
         NoCalibration: nothing says what a similarity means in the new space.
         FacesUnreadable: stored crops do not open; nothing was cut over.
         KeyMissing, KeyWrong, KeyUnusable: the gallery is sealed and there is no key for it.
     """
     card = card_of(model)
     with parts.store.begin() as session:
-        if pinned_space(session) == card.space:
+        pinned = pinned_space(session)
+        if pinned == card.space:
             last = latest_transition(session)
             status = None if last is None else transition_summary(session, last)
             return Migrated(status, card.space)
+        require_same_crops(pinned or "", card)
         _require_calibration(session, card.space)
         transition = begin_transition(session, card.space)
         number, source = transition.id, transition.source

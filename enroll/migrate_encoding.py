@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from embedder.align import Crop, align
 from embedder.card import EncoderCard
 from embedder.detect import Face
-from embedder.encoder import open_network_encoder
+from embedder.encoder import known_models, open_network_encoder
 from embedder.errors import UnusablePhoto
 from embedder.photo import Photo, decode, read_bytes
+from enroll.errors import CropsUnfit
 from store.transitions import WaitingFace, add_twins, count_waiting, waiting_faces
 
 if TYPE_CHECKING:
@@ -118,6 +119,21 @@ class Encoding:
         if self._last[0] != one.digest:
             self._last = (one.digest, _photo(one, self.parts.places.max_pixels))
         return self._last[1]
+
+
+def require_same_crops(space: str, card: EncoderCard) -> None:
+    """Make sure that an encoder looks at crops such as the gallery keeps.
+
+    Args:
+        space: the gallery's.
+        card: the encoder.
+
+    Raises:
+        CropsUnfit: it looks at whole pictures and the gallery keeps faces, or the reverse.
+    """
+    for known in known_models():
+        if known.space == space and known.alignment != card.alignment:
+            raise CropsUnfit(card.name, card.alignment, known.alignment)
 
 
 def stored_crop(one: WaitingFace, side: int) -> Crop | None:

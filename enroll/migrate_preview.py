@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.encoder import card_of
-from enroll.migrate_encoding import Encoding, Progress
+from enroll.migrate_encoding import Encoding, Progress, require_same_crops
 from store.errors import NothingToMigrate
 from store.gallery import active_calibration, pinned_space
 from store.listing import person_rows
@@ -168,7 +168,7 @@ def preview(
         progress: called with faces done and faces in all.
 
     Raises:
-        UnknownModel, NothingToMigrate, NoCalibration: as `enroll.migrate.migrate`.
+        UnknownModel, NothingToMigrate, CropsUnfit, NoCalibration: as `enroll.migrate.migrate`.
         UnsupportedRate: one of the calibrations cannot show the rate.
         OneToOneOnly: the gallery's people cannot be compared with each other.
     """
@@ -177,6 +177,7 @@ def preview(
         source = pinned_space(session)
         if source is None or source == card.space:
             raise NothingToMigrate(f"There is nothing to change to {card.space}.")
+        require_same_crops(source, card)
         rules = _rule(session, source, fmr), _rule(session, card.space, fmr)
         before = named_templates(session, source)
         encoding = Encoding(parts, source, card, from_photos)

@@ -137,7 +137,7 @@ def enroll_people(
     finally:
         looked.close()  # type: ignore[attr-defined]  # a generator, typed as an iterator
         if not rules.dry_run:
-            save(parts.index)
+            save(parts.index, lazy=True)
 
 
 @dataclass

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
 from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embedder.weights import write_atomically
 from enroll.errors import OutputUnusable
@@ -18,11 +20,12 @@ from store.photos import crops
 from verify.opening import Parts
 
 if TYPE_CHECKING:
-    from enroll.cluster import Clustering
+    from enroll.cluster import Clustering, Suggestion
 
 PAGE, CLUSTERS = "index.html", "clusters.json"
 THUMBNAILS, LINKS = SHEET_FOLDERS
 _CHUNK = 500
+_HINTS, _LEAST_POINTS = 30, 2  # suggestions a page shows, and points that make a line
 
 
 def write_sheet(parts: Parts, clustering: Clustering, out: Path, *, links: bool = False) -> Path:
@@ -182,7 +185,62 @@ def _page(clustering: Clustering) -> str:
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
     several = [c for c in clustering.clusters if len(c.templates) > 1]
     once = [c for c in clustering.clusters if len(c.templates) == 1]
-    return template.render(clustering=clustering, several=several, once=once)
+    hints = [_typical_first(hint, clustering) for hint in clustering.suggestions[:_HINTS]]
+    chart = None if clustering.curve is None else chart_of(clustering.curve)
+    return template.render(
+        clustering=clustering, several=several, once=once, hints=hints, chart=chart
+    )
+
+
+def _typical_first(hint: Suggestion, clustering: Clustering) -> Suggestion:
+    """A suggestion with the most typical faces of each part first."""
+    wanted = set(hint.clusters)
+    some = (one.templates for one in clustering.clusters if one.number in wanted)
+    rank = {template: place for templates in some for place, template in enumerate(templates)}
+
+    def ranked(templates: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(templates, key=lambda one: rank.get(one, len(rank))))
+
+    return replace(hint, one=ranked(hint.one), other=ranked(hint.other))
+
+
+def chart_of(curve: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The points of the chart that shows how k was chosen, in a frame of 640 × 220.
+
+    Args:
+        curve: as `index.choose_k.ChosenK.to_dict` tells it.
+
+    Returns:
+        Lines as SVG has them (the measure that decided, and the silhouette beside it), the chosen
+        point and the ticks; None where fewer than two numbers were tried.
+    """
+    tried = [one for one in curve["candidates"] if one[curve["criterion"]] is not None]
+    if len(tried) < _LEAST_POINTS:
+        return None
+    first, last = math.log(tried[0]["k"]), math.log(tried[-1]["k"])
+    beside = "silhouette" if curve["criterion"] != "silhouette" else None
+    names = [curve["criterion"], *([beside] if beside else [])]
+    values = [one[name] for one in tried for name in names]
+    low, high = min(values), max(values)
+
+    def place(k: int, value: float) -> tuple[float, float]:
+        across = (math.log(k) - first) / ((last - first) or 1)
+        up = (value - low) / ((high - low) or 1)
+        return round(40 + 590 * across, 1), round(180 - 165 * up, 1)
+
+    def line(name: str) -> str:
+        return " ".join("{},{}".format(*place(one["k"], one[name])) for one in tried)
+
+    chosen = next(one for one in tried if one["k"] == curve["k"])
+    numbers = sorted({tried[0]["k"], tried[-1]["k"], curve["k"]})
+    return {
+        "line": line(curve["criterion"]),
+        "other": line(beside) if beside else "",
+        "best": place(chosen["k"], chosen[curve["criterion"]]),
+        "ticks": [(place(number, low)[0], number) for number in numbers],
+        "low": f"{low:.2f}",
+        "high": f"{high:.2f}",
+    }
 
 
 def _links(clustering: Clustering, folder: Path) -> None:

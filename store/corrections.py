@@ -21,7 +21,7 @@ from store.people import add_person
 from store.photos import chunks, find_photos
 from store.schema import Face, Person, Template
 
-RENAME, MERGED, SPLIT, NOT, MOVED = "rename", "merge", "split", "not", "move"
+RENAME, MERGED, SPLIT, NOT = "rename", "merge", "split", "not"
 
 
 def rename_person(session: Session, person: Person, name: str) -> Person:
@@ -131,50 +131,6 @@ def deny_templates(session: Session, person: Person, template_ids: Sequence[int]
     deny_person(session, operation, face_ids, person)
     details = {"templates": len(ids), "faces": len(face_ids)}
     _tell(session, "not_this_person", person, operation, details, {"name": person.name})
-    return len(ids)
-
-
-def move_templates(
-    session: Session, template_ids: Sequence[int], person: Person, *, created: bool = False
-) -> int:
-    """Make faces somebody's, whoever had them; whose they were they are not any more.
-
-    Args:
-        session: a transaction, as `Store` opens it.
-        template_ids: at least one; the other templates of those faces go with them.
-        person: whose they are.
-        created: whether the person was made for this, so that undoing it removes them.
-
-    Returns:
-        How many templates have another person now.
-
-    Raises:
-        UnknownTemplate: there are none of these ids.
-        InvalidCorrection: none are given.
-    """
-    if not template_ids:
-        raise InvalidCorrection("Say which faces: numbers of templates.")
-    face_of = faces_of(session, list(template_ids))
-    missing = [template for template in template_ids if template not in face_of]
-    if missing:
-        raise UnknownTemplate(missing)
-    faces = sorted(set(face_of.values()))
-    before: dict[int, set[int]] = {}
-    ids: list[int] = []
-    for some in chunks(faces):
-        query = select(Template.id, Template.face_id, Template.person_id)
-        for row in session.execute(query.where(Template.face_id.in_(some))):
-            ids.append(row[0])
-            if row[2] is not None and row[2] != person.id:
-                before.setdefault(row[2], set()).add(row[1])
-    journal = Journal(people={person.uid}, created=person.uid if created else None)
-    about = [fact for fact in contradicted(session, ids, person) if fact.person_id == person.id]
-    drop_facts(session, journal, about)
-    move_rows(session, journal, "templates", sorted(ids), person)
-    operation = record_operation(session, MOVED, journal)
-    for owner in session.scalars(select(Person).where(Person.id.in_(before))):
-        deny_person(session, operation, sorted(before[owner.id]), owner)
-    _tell(session, "moved", person, operation, {"templates": len(ids)}, {"name": person.name})
     return len(ids)
 
 

@@ -21,7 +21,7 @@ from store.photos import chunks
 from store.records import Cluster, ClusterFace
 from store.schema import Person, Template, new_uid
 
-TOGETHER, APART, MOVED = "together", "apart", "move"
+TOGETHER, APART, MOVED, NAMED = "together", "apart", "move", "name"
 _ALONE: Final = 1
 _TYPICAL: Final = 3  # faces of a cluster that are kept apart from those of another
 
@@ -146,6 +146,24 @@ def keep_apart(session: Session, one: Sequence[int], other: Sequence[int]) -> Op
     pairs = product(faces[0][:_TYPICAL], faces[1][:_TYPICAL])
     add_facts(session, operation, "different", (pair for pair in pairs if pair[0] != pair[1]))
     _tell(session, "kept_apart", operation, None, {"faces": [len(some) for some in faces]})
+    return operation
+
+
+def name_faces(
+    session: Session, template_ids: Sequence[int], person: Person, *, created: bool = False
+) -> Operation:
+    """Say whose faces without a name are; no cluster changes.
+
+    Args:
+        session: a transaction, as `Store` opens it.
+        template_ids: the faces.
+        person: whose they are.
+        created: whether the person was made for this, so that undoing it removes them.
+    """
+    journal = Journal(people={person.uid}, created=person.uid if created else None)
+    move_rows(session, journal, "templates", sorted(template_ids), person)
+    operation = record_operation(session, NAMED, journal)
+    _tell(session, "named", operation, person, {"templates": len(template_ids)})
     return operation
 
 

@@ -11,6 +11,7 @@ D dimensions.
 """
 
 import logging
+from time import monotonic
 from typing import Final
 
 from sqlalchemy.orm import Session
@@ -106,8 +107,13 @@ def refresh(synced: SyncedIndex) -> int:
         return max(synced.position.rev - before.rev, 0)
 
 
-def save(synced: SyncedIndex) -> bool:
+def save(synced: SyncedIndex, *, lazy: bool = False) -> bool:
     """Write the index to its file, and in the gallery how far it has come.
+
+    Args:
+        synced: the index.
+        lazy: leave it where it was written less than `synced.pause` ago: the rows are the truth,
+            and whoever opens the file replays what it lacks.
 
     Returns:
         Whether the file is up to date; False for an index in memory, of a sealed gallery, or on a
@@ -116,6 +122,9 @@ def save(synced: SyncedIndex) -> bool:
     """
     if synced.path is None or not isinstance(synced.index, FileIndex):
         return False
+    if lazy and monotonic() - synced.written < synced.pause:
+        return False
+    synced.written = monotonic()
     with synced.lock:
         if synced.saved == synced.position:
             return True

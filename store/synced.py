@@ -4,6 +4,7 @@ Q queries, D dimensions, K neighbours, M sites.
 """
 
 import re
+from math import inf
 from threading import RLock
 from typing import Final
 
@@ -48,6 +49,8 @@ class SyncedIndex:
         self.saved: Position | None = None
         self.epoch = 0  # which transform the vectors are turned by; 0: by none
         self.transform: Transform | None = None
+        self.pause = 0.0  # seconds that a lazy save leaves between two writes of the file
+        self.written = -inf  # when that was, on the monotonic clock
         self.lock: Final = RLock()
 
     @property

@@ -12,7 +12,7 @@ same function leads back, as long as the old templates are there.
 N faces, D dimensions.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -364,19 +364,19 @@ def _refer_operations(session: Session, away: str, to: str) -> None:
     twin = twins(session, away, to)
     for number in numbers:
         operation = session.get_one(Operation, number)
-        inverse = dict(operation.inverse or {})
-        moves = [list(_moved(move, twin)) for move in inverse.get("moves", ())]
-        if moves != inverse.get("moves", []):
-            operation.inverse = inverse | {"moves": moves}
+        inverse = operation.inverse or {}
+        moves = [
+            [table, *owners, _twinned(ids, twin) if table == "templates" else ids]
+            for table, *owners, ids in inverse.get("moves", [])
+        ]
+        seats = [[*clusters, _twinned(ids, twin)] for *clusters, ids in inverse.get("seats", [])]
+        operation.inverse = {**inverse, "moves": moves, "seats": seats}
     session.flush()
 
 
-def _moved(move: Sequence[Any], twin: Mapping[int, int]) -> Iterator[Any]:
-    """A move of an operation, with twins in place of templates."""
-    table, before, after, ids = move
-    if table == "templates":
-        ids = sorted({twin.get(template, template) for template in ids})
-    yield from (table, before, after, ids)
+def _twinned(ids: Sequence[int], twin: Mapping[int, int]) -> list[int]:
+    """Templates with their twins in their place, where they have one; each once."""
+    return list(dict.fromkeys(twin.get(template, template) for template in ids))
 
 
 def _drop_bare(session: Session, face_ids: Sequence[int]) -> tuple[int, int]:

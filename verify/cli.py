@@ -92,9 +92,8 @@ _SHARED = (
     click.option(
         "--detector",
         type=click.Choice(["yunet", "whole"]),
-        default="yunet",
-        show_default=True,
-        help="yunet finds faces; whole takes the picture as it is.",
+        help="yunet finds faces; whole takes the picture as it is. "
+        "[default: whole for the encoder picture, else yunet]",
     ),
     click.option(
         "--device",
@@ -465,7 +464,7 @@ def compare(
 
 def _doubt(parts: Parts) -> None:
     """Say that a curve of faces tells nothing of pictures of things."""
-    if parts.places.detector == "whole" and parts.calibration_id is None:
+    if parts.detector == "whole" and parts.calibration_id is None:
         click.echo(
             f"The error rates are those of faces ({parts.calibration.source}), not of whole "
             "pictures: calibrate on your own with: vultus calibrate FOLDER --detector whole.",

@@ -80,14 +80,14 @@ class Rules:
     """How to evaluate.
 
     Attributes:
-        detector: the name of the embedder's detector, to be told.
+        detector: the name of the detector, to be told; None: the embedder's.
         rule: which face of a photo with several: `centre` or `largest`.
         drop_failures: leave photos without a usable face out of the rates.
         seed: of folds, splits and bootstrap.
         quiet: no progress bar.
     """
 
-    detector: str = "yunet"
+    detector: str | None = None
     rule: str = "centre"
     drop_failures: bool = False
     seed: int = 0
@@ -99,9 +99,10 @@ class Rules:
 
     def setup(self, kind: str, data: Path, embedder: Embedder, protocol: str) -> Setup:
         """What is told about the measurement."""
+        detector = embedder.detector.name if self.detector is None else self.detector
         return Setup(
             kind=kind, data=data.resolve().name, model=embedder.encoder.card.name,
-            space=embedder.space, detector=self.detector, rule=self.rule, protocol=protocol,
+            space=embedder.space, detector=detector, rule=self.rule, protocol=protocol,
             drop_failures=self.drop_failures, seed=self.seed,
             created=datetime.now(UTC).date().isoformat(),
         )  # fmt: skip

@@ -30,7 +30,7 @@ class Places:
         database: SQLAlchemy URL or the path of an SQLite file.
         index: engine URL of the index.
         model: name of the encoder; None: the one the gallery's space belongs to.
-        detector: `yunet` or `whole`.
+        detector: `yunet` or `whole`; None: the one that goes with the encoder.
         device: `cpu` or `cuda`.
         runtime: `openvino` or `onnxruntime`.
         max_pixels: photos with more pixels are refused.
@@ -40,7 +40,7 @@ class Places:
     database: str | None = None
     index: str | None = None
     model: str | None = None
-    detector: str = "yunet"
+    detector: str | None = None
     device: str | None = None
     runtime: str | None = None
     max_pixels: int = MAX_PIXELS
@@ -90,6 +90,12 @@ class Parts:
         cards = {card.space: card for card in known_models()}
         return cards[pinned] if pinned in cards else card_of(default_model())
 
+    @property
+    def detector(self) -> str:
+        """The detector as asked, else the one that goes with the encoder."""
+        asked = self.places.detector
+        return self.card.detector if asked is None else asked
+
     @cached_property
     def embedder(self) -> Embedder:
         """Detector and encoder; without a database, `card` needs `places.model`."""
@@ -97,7 +103,7 @@ class Parts:
 
         places = self.places
         return open_embedder(
-            self.card.name, detector=places.detector, device=places.device,
+            self.card.name, detector=self.detector, device=places.device,
             runtime=places.runtime, max_pixels=places.max_pixels,
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from embedder.photo import Source
 from embedder.quality import DEFAULT_GATE, Gate
+from store.facts import denied_people
 from store.gallery import record_decision, require_space
 from store.people import find_person
 from store.templates import vectors_of
@@ -18,6 +19,8 @@ from verify.decision import DEFAULT_FMR, Decision, rule_at
 from verify.explain import explain as explanation_of
 from verify.opening import Parts
 from verify.pad import OFF, Pad, PadResult, apply
+
+_NOT_THEM = "not_this_person: it was said of this photo that it is not them (vultus undo --list)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,9 @@ def verify_person(
 ) -> Decision:
     """Decide whether a capture shows a stored person, and record the decision.
 
+    A photo of which it was said that it is not this person (`vultus people not`) is a "no",
+    whatever its similarity; the reason begins with `not_this_person`.
+
     Args:
         parts: the gallery.
         who: name or uid of the claimed person.
@@ -127,9 +133,21 @@ def verify_person(
             comparisons=decision.templates, within=np.array([person.site_id], np.int64),
         )  # fmt: skip
         decision = replace(decision, explanation=told)
+    if _denied(parts, probe, person.id):
+        decision = replace(decision, match="no", reasons=(*decision.reasons, _NOT_THEM))
     decision = apply(decision, pad.check(probe.shots, *shown), pad.mode)
     _record(parts, "verify", decision, probe.source, person.id)
     return decision
+
+
+def _denied(parts: Parts, probe: Probe, person_id: int) -> bool:
+    """Whether it was said of a probe's very photo that its face is not that person."""
+    with parts.store.read() as session:
+        return any(
+            person_id in denied_people(session, photo.digest, parts.card.space, vector[None])[0]
+            for photo, vector in zip(probe.photos, probe.vectors, strict=True)
+            if photo.digest  # a frame of a moving source has none
+        )
 
 
 def compare_captures(

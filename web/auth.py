@@ -3,6 +3,11 @@
 Checking a key takes some 40 ms of scrypt, so the SHA-256 of one that passed is remembered, and its
 row is read again once a second: a key that is revoked, expired or changed stops within that second
 in every worker.
+
+Who guesses must wait, and nobody else: wrong keys are counted for an address, and for each key of
+it whose public part was right. An address that guesses too much is told to wait where its key is
+wrong; one that is right passes, from behind the same router too, unless somebody there guesses at
+the secret of that very key.
 """
 
 from __future__ import annotations
@@ -10,6 +15,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +24,8 @@ from store.audit import append_event
 from store.keys import KeyRecord, key_by_id, key_by_uid, mark_used
 from store.session import Store
 from store.websessions import close_session, drop_expired, open_session, signed_in
-from web.errors import Forbidden, NotAuthenticated
+from web.errors import Forbidden, NotAuthenticated, TooMany
+from web.limits import Buckets
 from web.tokens import fingerprint, new_cookie, parse_key, same, secret_holds
 
 SCOPES = ("verify", "identify", "enrol", "admin")
@@ -101,10 +109,12 @@ class Authority:
     Args:
         store: the gallery's database.
         hours: how long the page stays signed in.
+        failures: counts keys that do not hold; None: they are not counted.
     """
 
-    def __init__(self, store: Store, hours: float) -> None:
+    def __init__(self, store: Store, hours: float, failures: Buckets | None = None) -> None:
         self._store = store
+        self._failures = Buckets(None) if failures is None else failures
         self._hours = hours
         self._known: OrderedDict[str, _Checked] = OrderedDict()
         self._used: dict[int, datetime] = {}
@@ -120,16 +130,21 @@ class Authority:
             return None
         return found.principal
 
-    def remembers(self, token: str) -> bool:
-        """Whether a key or cookie passed before, so that checking it again is no guess."""
-        return fingerprint(token) in self._known
-
-    def by_key(self, key: str) -> Principal:
+    def by_key(self, key: str, address: str = "") -> Principal:
         """Who sent a key; slow the first time.
+
+        Args:
+            key: as it was sent.
+            address: where it came from; its guesses are counted.
 
         Raises:
             NotAuthenticated: nobody.
+            TooMany: nobody, and too many of such keys came from there.
         """
+        with self._counted(address):
+            return self._by_key(key, address)
+
+    def _by_key(self, key: str, address: str) -> Principal:
         parts = parse_key(key)
         if parts is None:
             raise _refused("wrong_key")
@@ -140,7 +155,7 @@ class Authority:
             row = key_by_uid(session, uid) if seen is None else key_by_id(
                 session, seen.principal.key_id
             )  # fmt: skip
-        if row is None or not self._holds(parts[1], row, seen):
+        if row is None or not self._holds(parts[1], row, seen, address):
             self._known.pop(mark, None)
             raise _refused("wrong_key")
         self._require_in_force(mark, row)
@@ -148,12 +163,12 @@ class Authority:
         self._remember(mark, _Checked(principal, row.hash, row.expires, time.monotonic()))
         return principal
 
-    def by_cookie(self, cookie: str) -> Principal:
-        """Who is signed in with a cookie.
+    def by_cookie(self, cookie: str, address: str = "") -> Principal:
+        """Who is signed in with a cookie; arguments and errors as `by_key`."""
+        with self._counted(address):
+            return self._by_cookie(cookie)
 
-        Raises:
-            NotAuthenticated: nobody.
-        """
+    def _by_cookie(self, cookie: str) -> Principal:
         mark = fingerprint(cookie)
         with self._store.read() as session:
             found = signed_in(session, mark)
@@ -165,16 +180,13 @@ class Authority:
         self._remember(mark, _Checked(principal, b"", found.expires, time.monotonic()))
         return principal
 
-    def sign_in(self, key: str) -> tuple[str, Principal]:
-        """Open a session of the page with a key.
+    def sign_in(self, key: str, address: str = "") -> tuple[str, Principal]:
+        """Open a session of the page with a key; arguments and errors as `by_key`.
 
         Returns:
             The cookie, and who is signed in.
-
-        Raises:
-            NotAuthenticated: the key does not hold.
         """
-        principal = self.by_key(key)
+        principal = self.by_key(key, address)
         cookie, csrf, now = new_cookie(), new_cookie(), datetime.now(UTC)
         with self._store.begin() as session:
             session.info["actor"] = principal.actor
@@ -202,11 +214,27 @@ class Authority:
             with self._store.begin() as session:
                 mark_used(session, used)
 
-    def _holds(self, secret: str, row: KeyRecord, seen: _Checked | None) -> bool:
+    def _holds(self, secret: str, row: KeyRecord, seen: _Checked | None, address: str) -> bool:
         if seen is not None and seen.hash == row.hash:
             return True
+        guessed = f"{address} {row.uid}"
+        if pause := self._failures.wait(guessed, take=False):
+            raise _guessing(pause)
         with self._slow:
-            return secret_holds(secret, row.salt, row.hash)
+            holds = secret_holds(secret, row.salt, row.hash)
+        if not holds:
+            self._failures.wait(guessed)
+        return holds
+
+    @contextmanager
+    def _counted(self, address: str) -> Iterator[None]:
+        """Count a key that does not hold; after too many the answer is to wait."""
+        try:
+            yield
+        except NotAuthenticated:
+            if pause := self._failures.wait(address):
+                raise _guessing(pause) from None
+            raise
 
     def _require_in_force(self, mark: str, row: KeyRecord) -> None:
         why = row.refusal(datetime.now(UTC))
@@ -227,6 +255,14 @@ class Authority:
 def no_key() -> NotAuthenticated:
     """The refusal of a request without a key."""
     return _refused("no_key")
+
+
+def _guessing(pause: float) -> TooMany:
+    return TooMany(
+        "Too many requests with wrong keys come from this address; wait.",
+        "too_many_failures",
+        retry_after=pause,
+    )
 
 
 def _refused(code: str, key_uid: str | None = None) -> NotAuthenticated:

@@ -153,13 +153,14 @@ def serve(
 
 @contextlib.contextmanager
 def _environment(settings: str, level: str, workers: int) -> Iterator[None]:
-    """What workers are told, and a folder for their figures where there are several."""
+    """What workers are told, and a folder for figures and sockets where there are several."""
     from web.app import SETTINGS
     from web.logs import configure
+    from web.relay import FOLDER
 
     configure(level)
     os.environ[SETTINGS], os.environ["VULTUS_LOG_LEVEL"] = settings, level
     with tempfile.TemporaryDirectory(prefix="vultus-metrics-") as folder:
         if workers > 1:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[FOLDER] = folder
         yield

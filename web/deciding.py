@@ -39,6 +39,8 @@ from web.known import KnownPerson
 from web.recorder import Moved, Recorder, Row, locked_out
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from verify.opening import Parts
     from web.settings import Settings
 
@@ -293,18 +295,15 @@ class Deciding:
                 vectors, parts.index, session, parts.calibration, within=within, **rates
             )
 
-    def require_open(self, person: KnownPerson) -> None:
+    def require_open(self, session: Session, person: KnownPerson) -> None:
         """Refuse at once what the commit would refuse.
 
         Raises:
             LockedOut: too many attempts on the person failed.
         """
         lockout = self.recorder.lockout
-        if lockout is None:
-            return
-        with self.parts.store.read() as session:
-            tries = self.recorder.attempts(session, {person.id}).get(person.id, 0)
-        if tries >= lockout.count:
+        tries = self.recorder.attempts(session, {person.id}).get(person.id, 0)
+        if lockout is not None and tries >= lockout.count:
             raise locked_out(lockout)
 
 

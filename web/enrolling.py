@@ -9,6 +9,7 @@ from typing import Any
 
 from enroll.folder import NamedPhoto, PeopleFolder
 from enroll.person import EnrolmentRules, Outcome, enroll_people
+from store.consent import Consent, require_consent
 from store.errors import PersonExists
 from store.people import add_person
 from store.schema import Person
@@ -33,6 +34,9 @@ def rules_of(form: Form, site: str) -> EnrolmentRules:
     return EnrolmentRules(
         on_multiple=on_multiple, site=site, expires=moment(form, "expires"),
         allow_lookalikes=form.flag("allow_lookalikes"), retry=True, jobs=1,
+        consent=Consent(
+            form.text("consent_basis"), moment(form, "consent_date"), form.text("consent_reference")
+        ),
     )  # fmt: skip
 
 
@@ -83,8 +87,10 @@ def add(parts: Parts, name: str, rules: EnrolmentRules, consent: dict[str, Any])
 
     Raises:
         PersonExists, InvalidName: the name is taken, or cannot be stored.
+        ConsentMissing: the site requires it.
     """
     with parts.store.begin() as session:
+        require_consent(session, rules.site, rules.consent)
         person = add_person(session, name, rules.site, rules.expires)
         for column, value in consent.items():
             setattr(person, column, value)

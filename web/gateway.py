@@ -160,7 +160,9 @@ class _Passage:
         authority = self.services.authority
         scheme, _, key = self.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return authority.known(key) or await self._check(authority.by_key, key)
+            return authority.known(key) or await run_in_threadpool(
+                authority.by_key, key, self.address
+            )
         cookie = _cookie(self.headers)
         if cookie is None:
             if self._is_page():
@@ -169,30 +171,14 @@ class _Passage:
         principal = authority.known(cookie)
         if principal is None:
             try:
-                principal = await self._check(authority.by_cookie, cookie)
-            except NotAuthenticated:
+                principal = await run_in_threadpool(authority.by_cookie, cookie, self.address)
+            except (NotAuthenticated, TooMany):
                 if self._is_page():
                     return None
                 raise
         if method not in SAFE:
             self._require_own_page()
             principal.require_csrf(self.headers.get("x-csrf-token"))
-        return principal
-
-    async def _check(self, by: Any, token: str) -> Principal:  # noqa: ANN401 - a method of Authority
-        """Check a key or cookie the slow way; addresses that guess wait."""
-        failures, address = self.services.failures, self.address
-        fresh = not self.services.authority.remembers(token)
-        if fresh and (pause := failures.wait(address, take=False)):
-            raise TooMany(
-                "Too many requests with wrong keys come from this address; wait.",
-                "too_many_failures", retry_after=pause,
-            )  # fmt: skip
-        try:
-            principal: Principal = await run_in_threadpool(by, token)
-        except NotAuthenticated:
-            failures.wait(address)
-            raise
         return principal
 
     def _require_own_page(self) -> None:

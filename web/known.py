@@ -8,22 +8,30 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
+from sqlalchemy.orm import Session
 
-from store.errors import UnknownPerson
-from store.gallery import require_space
-from store.listing import person_by_uid
-from store.schema import Gallery
+from store.errors import SpaceMismatch, UnknownPerson
+from store.schema import Gallery, Person, Site
 from store.templates import vectors_of
 from verify.opening import Parts
 from web.auth import Principal
 
 _PEOPLE = 4096
 _FRESH = 1.0  # seconds for which a name, a site and a calibration are believed
+_PERSON = (
+    select(
+        Person.id, Person.name, Person.site_id, Site.name.label("site"), Gallery.rev, Gallery.space
+    )
+    .join(Person.place)
+    .join(Gallery, Gallery.id == 1)
+    .where(Person.uid == bindparam("uid"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +72,42 @@ class KnownPeople:
         found = self._known.get(uid)
         return None if found is None or time.monotonic() - found.at > _FRESH else found
 
-    def read(self, uid: str) -> KnownPerson:
+    def read(
+        self, uid: str, then: Callable[[Session, KnownPerson], None] | None = None
+    ) -> KnownPerson:
         """Somebody as the database has them now.
+
+        Args:
+            uid: theirs.
+            then: looks at something else about them in the same transaction.
 
         Raises:
             UnknownPerson: there is nobody of that uid.
             SpaceMismatch: the gallery is of another encoder.
         """
-        space, at = self._parts.card.space, time.monotonic()
+        at, kept = time.monotonic(), self._known.get(uid)
         with self._parts.store.read() as session:
-            rev = session.scalar(select(Gallery.rev).where(Gallery.id == 1)) or 0
-            person = person_by_uid(session, uid)
-            require_space(session, space)
-            kept = self._known.get(uid)
-            same = kept is not None and kept.rev == rev
-            templates = (
-                kept.templates if same and kept is not None
-                else vectors_of(session, person.id, space)[1]
-            )  # fmt: skip
-            found = KnownPerson(
-                person.id, person.uid, person.name, person.site, person.site_id, templates, rev, at
-            )
+            found = self._row(session, uid, kept, at)
+            if then is not None:
+                then(session, found)
         with self._lock:
             self._known[uid] = found
             self._known.move_to_end(uid)
             if len(self._known) > _PEOPLE:
                 self._known.popitem(last=False)
         return found
+
+    def _row(self, session: Session, uid: str, kept: KnownPerson | None, at: float) -> KnownPerson:
+        """One statement, and another one for the templates where those moved."""
+        row = session.execute(_PERSON, {"uid": uid}).one_or_none()
+        if row is None:
+            raise UnknownPerson(uid)
+        space = self._parts.card.space
+        if row.space not in (None, space):
+            raise SpaceMismatch(row.space, space)
+        same = kept is not None and kept.rev == row.rev
+        templates = kept.templates if same and kept else vectors_of(session, row.id, space)[1]
+        return KnownPerson(row.id, uid, row.name, row.site, row.site_id, templates, row.rev, at)
 
     def drop(self, uid: str) -> None:
         """Forget what was read of somebody."""

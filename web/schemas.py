@@ -349,12 +349,61 @@ class Split(Model):
 
 
 class Move(Model):
-    """Whose faces are."""
+    """Where faces belong."""
 
     templates: list[Uid] = Field(min_length=1, max_length=1000)
-    to: Uid | None = Field(default=None, description="Somebody who is enrolled.")
-    name: str | None = Field(default=None, min_length=1, max_length=200, examples=["Bea Ott"])
-    site: str = Field(default="", max_length=200, description="Of a new person.")
+    to: int | None = Field(default=None, ge=0, description="A cluster; null: one of their own.")
+
+
+class Faces(Model):
+    """Some faces."""
+
+    templates: list[Uid] = Field(min_length=1, max_length=1000)
+
+
+class Numbers(Model):
+    """Some clusters."""
+
+    numbers: list[Annotated[int, Field(ge=0)]] = Field(min_length=2, max_length=100)
+
+
+class Regrouped(Model):
+    """What was done to clusters."""
+
+    kind: str = Field(examples=["together"])
+    cluster: int | None = Field(description="The cluster that has the faces now.")
+    operation: int | None = Field(examples=[7], description="What undo takes.")
+
+
+class Said(Model):
+    """Whether two groups of faces are one person."""
+
+    answer: Literal["same", "different", "skip"]
+
+
+class SuggestedFaces(Model):
+    """One side of a suggestion."""
+
+    cluster: int
+    name: str | None
+    size: int
+    faces: list[str] = Field(description="URLs of some crops.")
+
+
+class Suggestion(Model):
+    """Two groups of faces that may be one person."""
+
+    id: str
+    kind: Literal["merge", "split"]
+    probability: float = Field(description="That the change is right.")
+    similarity: float
+    sides: list[SuggestedFaces]
+
+
+class SuggestionsList(Model):
+    """Suggestions, the most probable first."""
+
+    items: list[Suggestion]
 
 
 class NotThem(Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from store.answered import drop_old_answers
 from store.errors import StoreError
 from store.gallery import active_calibration
 from store.jobs import drop_old_jobs
+from store.sync import save
 from verify.opening import Parts
 from verify.pad import Pad, open_gate
 from web.auth import Authority
@@ -25,10 +27,12 @@ from web.known import KnownPeople
 from web.limits import Buckets, Gate
 from web.logs import LOGGER
 from web.refusals import Refusals
+from web.relay import FOLDER
 from web.settings import Settings
 
 _HELD = 8  # times the largest upload: bytes of pictures in memory at once
 _EVERY = 1.0
+_SAVED = 10.0  # seconds between two writes of the index's file
 _HOURLY = 3600
 KEEP_ANSWERS = timedelta(hours=24)
 _KEEP_JOBS = timedelta(days=30)
@@ -52,15 +56,15 @@ class Services:
 
     def __post_init__(self) -> None:
         settings, store = self.settings, self.parts.store
-        self.authority = Authority(store, settings.session_hours)
+        self.authority = Authority(store, settings.session_hours, Buckets(settings.failures))
         self.refusals = Refusals(store)
-        self.failures = Buckets(settings.failures)
         self.rates = Buckets(settings.rate)
         self.detect_rates = Buckets(settings.detect_rate)
         self.gate = Gate(settings.waiting, _HELD * settings.max_upload)
         self.people = KnownPeople(self.parts)
         self.deciding = Deciding(self.parts, settings)
-        self.challenges = Challenges()
+        folder = os.environ.get(FOLDER)
+        self.challenges = Challenges(None if folder is None else Path(folder))
         self.spool = spool_folder(settings, self.parts)
         self.jobs = JobRunner(self.parts, self.spool)
         gate = open_gate() if settings.pad != "off" else None
@@ -69,9 +73,10 @@ class Services:
     def start(self) -> None:
         """Open what is slow to open, then start the threads."""
         self.parts.embedder.encoder.card  # noqa: B018 - opens it
-        len(self.parts.index)
+        self.parts.index.pause = _SAVED
         self.refusals.start()
         self.deciding.start()
+        self.challenges.start()
         if self.settings.job_workers:
             self.jobs.start()
         self._thread = threading.Thread(target=self._keep_house, name="vultus-house", daemon=True)
@@ -85,10 +90,12 @@ class Services:
         if self._thread is not None:
             self._thread.join()
         self.jobs.close()
+        self.challenges.close()
         self.deciding.close()
         self.refusals.close()
         with contextlib.suppress(StoreError):
             self.authority.write_used()
+            self._save_index(lazy=False)
         self.parts.close()
 
     def _keep_house(self) -> None:
@@ -98,6 +105,7 @@ class Services:
             turn += 1
             try:
                 self._follow_calibration()
+                self._save_index()
                 if turn % 60 == 0:
                     self.authority.write_used()
                 if turn % _HOURLY == 1:
@@ -113,6 +121,12 @@ class Services:
         if kept is not None and kept[1] != found:
             for name in ("_calibration", "calibration"):
                 vars(self.parts).pop(name, None)
+
+    def _save_index(self, *, lazy: bool = True) -> None:
+        """Write the index's file where it is behind; the rows are the truth, so it may be."""
+        index = self.parts.index
+        if index.saved != index.position:
+            save(index, lazy=lazy)
 
     def _tidy(self) -> None:
         moment = datetime.now(UTC)

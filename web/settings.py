@@ -51,7 +51,7 @@ class Settings:
         places: the gallery.
         rate: requests of one key, in one worker; None: no limit.
         detect_rate: the same for `/v1/detect`, which a live picture asks often.
-        failures: requests without a valid key, from one address.
+        failures: requests with a wrong key, from one address; a key that holds passes.
         lockout: answers other than yes about one person; then nobody is answered about them.
         max_upload: bytes of one request with pictures.
         max_archive: bytes of an uploaded archive.

@@ -96,9 +96,9 @@ def test_the_constraints_pin_every_dependency():
 
 def test_no_forbidden_word_is_in_the_product():
     """No pickle, and no path of somebody's machine, in anything that ships."""
-    for folder in ("embedder", "index", "store", "enroll", "verify", "migrations"):
+    for folder in ("embedder", "index", "store", "enroll", "verify", "migrations", "web"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
-            assert "import pickle" not in text, path
+            assert not re.search(r"import pickle\b", text), path
             assert "allow_pickle=True" not in text, path
             assert not re.search(r"[\"'](?:/home/|/root/|/work/)", text), path

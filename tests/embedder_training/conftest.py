@@ -1,4 +1,4 @@
-"""Training needs torch (extra `train`); without it every test here skips with that reason."""
+"""Training needs torch (extra `train`); without it each module here is one skipped test."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import importlib.util
 
 import pytest
 
-HERE = importlib.util.find_spec("torch") is not None
-collect_ignore_glob = [] if HERE else ["test_*.py"]
+if importlib.util.find_spec("torch") is None:
+
+    def pytest_pycollect_makemodule(module_path, parent):
+        """One skipped test in place of a module, whose imports would fail."""
+        return Untrained.from_parent(parent, path=module_path)
 
 
-if not HERE:
-
-    def pytest_collect_file(file_path, parent):
-        """One skipped test in place of each module, whose imports would fail."""
-        if file_path.name.startswith("test_"):
-            return Untrained.from_parent(parent, path=file_path)
-        return None
-
-
-class Untrained(pytest.File):
+class Untrained(pytest.Module):
     """A test module that cannot be imported here."""
 
     def collect(self):

@@ -16,6 +16,7 @@ from store.audit_read import read_events
 from store.errors import CannotUndo
 from store.people import find_person, list_people
 from store.templates import vectors_of
+from verify.person import verify_person
 from verify.photos import identify_photos
 
 if TYPE_CHECKING:
@@ -75,7 +76,13 @@ def test_undone_it_is_that_person_again(enrolled: Shelf, people: dict[str, list[
     with parts.store.read() as session:
         ids = vectors_of(session, find_person(session, ann).id, parts.card.space)[0].tolist()
     deny(parts, ann, [str(ids[0])])
+    refused = verify_person(parts, ann, people[ann][0])
+    assert refused.match == "no"
+    assert refused.similarity > refused.threshold, "their other photo is alike"
+    assert refused.reasons[-1].startswith(NOT_THEM)
+    assert verify_person(parts, ann, people[ann][1]).match == "yes", "another photo"
     assert undo(parts).kind == "not"
+    assert verify_person(parts, ann, people[ann][0]).match == "yes"
     assert who_is(enrolled, people[ann][0])[0] == ann
     assert len(parts.index) == 8
     assert whole(enrolled)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from sqlalchemy import delete
 
 from embedder.embed import Embedder, open_embedder
 from embedder.encoder import card_of
 from enroll.cluster import cluster_library, name_person
 from enroll.corrections import deny
-from enroll.errors import FacesUnreadable
+from enroll.errors import CropsUnfit, FacesUnreadable
 from enroll.forget import forget
 from enroll.gallery import open_gallery
 from enroll.migrate import drop_old, migrate, roll_back, status_of
@@ -24,6 +25,7 @@ from enroll.sheet import THUMBNAILS, write_sheet
 from store.audit_check import verify_log
 from store.errors import NothingToMigrate, SpaceMismatch, TransitionUnderWay
 from store.people import list_people
+from store.schema import IndexEngine
 from store.templates import named_templates
 from store.vault import FILE_VARIABLE, KEY_VARIABLE
 from verify.errors import NoCalibration
@@ -36,6 +38,14 @@ if TYPE_CHECKING:
     from .conftest import Shelf
 
 OLD, NEW = card_of("sface"), card_of("sface-mirror")
+
+
+@pytest.fixture
+def enrolled(enrolled: Shelf) -> Shelf:
+    """The copy of the gallery, which knows nothing of the original's index file."""
+    with enrolled.parts.store.begin() as session:
+        session.execute(delete(IndexEngine))
+    return enrolled
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +179,8 @@ def test_from_photos_where_they_are_the_same(
     assert migrate(shelf.parts, "sface-mirror", from_photos=True).from_photos == 2
     with shelf.parts.store.read() as session:
         stored = named_templates(session, NEW.space).vectors
-    for vectors in other.embed(same, "largest"):
-        assert (stored == vectors[0]).all(axis=1).sum() == 1, "as if it were enrolled now"
+    for found in other.embed(same, "largest"):
+        assert (stored == found.vectors[0]).all(axis=1).sum() == 1, "as if it were enrolled now"
 
 
 def test_a_dry_run_tells_and_changes_nothing(enrolled: Shelf):
@@ -270,8 +280,11 @@ def test_what_must_be_there_first(enrolled: Shelf, shelf: Shelf, monkeypatch: py
     for ask in (roll_back, drop_old):
         with pytest.raises(NothingToMigrate):
             ask(enrolled.parts)
+    for ask in (migrate, preview):
+        with pytest.raises(CropsUnfit, match="another gallery"):
+            ask(enrolled.parts, "picture")
     with enrolled.parts.store.begin() as session:
-        session.connection().exec_driver_sql("UPDATE faces SET crop = 'no jpeg' WHERE id = 3")
+        session.connection().exec_driver_sql("UPDATE faces SET crop = X'00ff' WHERE id = 3")
     with pytest.raises(FacesUnreadable, match="1 faces do not open") as unreadable:
         migrate(enrolled.parts, "sface-mirror")
     assert len(unreadable.value.templates) == 1

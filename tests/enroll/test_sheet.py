@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from enroll.cluster import Cluster, Clustering, Unsorted, cluster_library
+from enroll.cluster import Cluster, Clustering, Suggestion, Unsorted, cluster_library
 from enroll.errors import OutputUnusable
-from enroll.sheet import remove_thumbnails, write_sheet
+from enroll.sheet import chart_of, remove_thumbnails, write_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +119,48 @@ def test_a_sheet_replaces_the_one_before(library: Shelf, found: Clustering, tmp_
     write_sheet(library.parts, fewer, tmp_path / "out")
     kept = {int(file.stem) for file in (tmp_path / "out" / "faces").iterdir()}
     assert kept == set(found.clusters[0].templates)
+
+
+# --- suggestions and the choice of k
+
+
+def test_suggestions_are_shown_with_the_most_typical_faces_of_both_sides(
+    library: Shelf, found: Clustering, tmp_path: Path
+):
+    one, other = (cluster.templates for cluster in found.clusters[:2])
+    hint = Suggestion("abc", "merge", 0.42, 0.3, (1, 2), tuple(sorted(one)), tuple(sorted(other)))
+    some = replace(found, suggestions=(hint,))
+    page = Page(write_sheet(library.parts, some, tmp_path / "out"))
+    sides = [str(i["src"]) for i in page.of("img") if "part, face" in str(i["alt"])]
+    assert sides == [f"faces/{template}.jpg" for template in (*one, *other)]
+    assert "42 %" in page.text
+    assert "vultus cluster --answer abc=same" in page.text
+    told = json.loads((tmp_path / "out" / "clusters.json").read_text(encoding="utf-8"))
+    assert Clustering.from_dict(told) == some
+    assert some.without(one, (), ()).suggestions == ()
+    moved = some.renumbered({one[0]: 9_999})
+    assert 9_999 in moved.suggestions[0].one
+    assert 9_999 in moved.clusters[0].templates
+
+
+def test_the_chart_of_k_has_its_top_where_k_was_chosen(
+    library: Shelf, found: Clustering, tmp_path: Path
+):
+    tried = [
+        {"k": k, "links": value, "silhouette": 0.1} for k, value in ((2, 0.2), (8, 0.9), (32, 0.4))
+    ]
+    curve = {"k": 8, "criterion": "links", "candidates": tried, "explanation": "k = 8, so it is."}
+    chart = chart_of(curve)
+    assert chart is not None
+    points = [tuple(map(float, point.split(","))) for point in chart["line"].split()]
+    assert chart["best"] == points[1] == (335.0, 15.0)
+    assert [x for x, _ in points] == [40.0, 335.0, 630.0]
+    assert [number for _, number in chart["ticks"]] == [2, 8, 32]
+    page = Page(write_sheet(library.parts, replace(found, curve=curve), tmp_path / "out"))
+    assert "8 clusters, and why" in page.text
+    assert "k = 8, so it is." in page.text
+    assert len(page.of("polyline")) == 2
+    assert chart_of(curve | {"candidates": tried[:1]}) is None
 
 
 # --- links

@@ -100,7 +100,10 @@ def test_enrol_rename_merge_split_undo_and_forget(
         assert len(templates) == 4
         crop = http.get(templates[0]["crop"])
         assert crop.headers["content-type"] == "image/jpeg"
-        assert crop.headers["cache-control"] == "private, max-age=300"
+        assert crop.headers["cache-control"] == "private, no-cache"
+        kept = {"If-None-Match": crop.headers["etag"]}
+        again = http.get(templates[0]["crop"], headers=kept)
+        assert (again.status_code, again.content) == (304, b"")
         assert crop.content[:2] == b"\xff\xd8"
         wrong = {"templates": [templates[-1]["uid"]], "name": "The Sixth"}
         done = http.post(f"/v1/people/{uid}/split", json=wrong).json()
@@ -112,6 +115,8 @@ def test_enrol_rename_merge_split_undo_and_forget(
         assert http.delete(f"/v1/templates/{templates[-1]['uid']}").status_code == 204
     assert client.person(uid).templates == 3
     client.forget(uid)
+    with server.client() as http:  # what a browser kept must not be shown again
+        assert http.get(templates[0]["crop"], headers=kept).status_code == 404
     with pytest.raises(ClientError) as gone:
         client.person(uid)
     assert (gone.value.status, gone.value.code) == (404, "unknown_person")

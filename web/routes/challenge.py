@@ -47,7 +47,7 @@ async def frame(token: str, request: Request, served: Served, who: Verifier) -> 
         if face.crop.face.points is not None
     ]
     status = await run_in_threadpool(served.challenges.feed, token, who, sights)
-    return JSONResponse({"id": token, **status.to_dict()})
+    return JSONResponse({"id": token, **status})
 
 
 def _near(seen: Seen) -> list[FoundFace]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from enroll import corrections
+from enroll import clustering_edits, corrections
 from enroll.cluster import name_person
 from store.clusters import cluster_faces, clusters_of, find_cluster, first_faces, latest_run
 from store.errors import UnknownTemplate
@@ -24,6 +24,7 @@ from web.services import Services
 
 router = APIRouter(prefix="/v1", tags=["clusters"])
 _LARGEST = 1 << 31
+_SHOWN = 3  # faces of each side of a suggestion
 
 
 def _require_everywhere(who: Principal) -> None:
@@ -117,24 +118,78 @@ def deny(template: str, body: schemas.NotThem, served: Served, who: Enroller) ->
     return _told(done)
 
 
-@router.post("/faces/move", summary="Say whose faces are")
-def move(body: schemas.Move, served: Served, who: Enroller) -> schemas.Correction:
-    """To somebody by uid, or to a name, which is added where it is new. It can be undone."""
+@router.post("/faces/move", summary="Say where faces belong")
+def move(body: schemas.Move, served: Served, who: Enroller) -> schemas.Regrouped:
+    """To another cluster, and to its person where it has one. It can be undone."""
+    parts, ids = _anywhere(served, who, body.templates)
+    to = None if body.to is None else min(body.to, _LARGEST)
+    return _regrouped(clustering_edits.move_faces(parts, ids, to))
+
+
+@router.post("/clusters/merge", summary="Say that clusters are one person")
+def merge(body: schemas.Numbers, served: Served, who: Enroller) -> schemas.Regrouped:
+    """The faces go to the one with a name, else to the lowest number. It can be undone."""
+    parts, _ = _anywhere(served, who, [])
+    numbers = [min(number, _LARGEST) for number in body.numbers]
+    return _regrouped(clustering_edits.merge_clusters(parts, numbers))
+
+
+@router.post("/clusters/{number}/split", summary="Say that faces are another person")
+def part(number: int, body: schemas.Faces, served: Served, who: Enroller) -> schemas.Regrouped:
+    """They become a cluster of their own, and nobody's. It can be undone."""
+    parts, ids = _anywhere(served, who, body.templates)
+    number = number if 0 <= number < _LARGEST else -1
+    return _regrouped(clustering_edits.split_cluster(parts, number, ids))
+
+
+@router.get("/suggestions", summary="What a person should look at")
+def suggestions(served: Served, who: Enroller) -> schemas.SuggestionsList:
+    """Clusters that may be one person, or one that may be two; answered ones are left out."""
     _require_everywhere(who)
-    if (body.to is None) == (body.name is None):
-        raise BodyUnusable("Say whose the faces are: either to, a uid, or name.")
+    hints = clustering_edits.pending_suggestions(served.parts)
+    with served.parts.store.read() as session:
+        run = latest_run(session)
+        names = {} if run is None else {row.number: row.name for row in clusters_of(session, run)}
+        shown = [one for hint in hints for side in (hint.one, hint.other) for one in side[:_SHOWN]]
+        uids = template_uids(session, shown)
+    items = [
+        schemas.Suggestion(
+            id=hint.id, kind=hint.kind,  # type: ignore[arg-type]  # one of the two
+            probability=hint.probability, similarity=hint.similarity,
+            sides=[
+                schemas.SuggestedFaces(
+                    cluster=number, name=names.get(number), size=len(side),
+                    faces=_crops(uids, side),
+                )
+                for number, side in zip(hint.clusters, (hint.one, hint.other), strict=True)
+            ],
+        )
+        for hint in hints
+    ]  # fmt: skip
+    return schemas.SuggestionsList(items=items)
+
+
+@router.post("/suggestions/{suggestion}", summary="Answer a suggestion")
+def answer(suggestion: str, body: schemas.Said, served: Served, who: Enroller) -> schemas.Regrouped:
+    """Same: one person. Different: two. Skip: not asked again. The first two can be undone."""
+    parts, _ = _anywhere(served, who, [])
+    return _regrouped(clustering_edits.answer_suggestion(parts, suggestion, body.answer))
+
+
+def _anywhere(served: Services, who: Principal, templates: list[str]) -> tuple[Any, list[int]]:
+    """The gallery as the key's, and numbers of templates of any site."""
+    _require_everywhere(who)
     parts = parts_for(served.parts, who.actor)
     with parts.store.read() as session:
-        name, site = body.name or "", body.site
-        if body.to is not None:
-            person = person_by_uid(session, body.to)
-            name, site = person.name, person.site
-        rows = templates_by_uid(session, body.templates)
-        before = [owner.uid for owner in owners(session, [row.id for row in rows]).values()]
-    done = corrections.move(parts, [row.id for row in rows], name, site)
-    for uid in {*before, *([] if body.to is None else [body.to])}:
-        served.people.drop(uid)
-    return _told(done)
+        return parts, [row.id for row in templates_by_uid(session, templates)]
+
+
+def _crops(uids: dict[int, str], side: tuple[int, ...]) -> list[str]:
+    return [showing.crop_url(uids[one]) or "" for one in side[:_SHOWN] if one in uids]
+
+
+def _regrouped(done: clustering_edits.Regrouped) -> schemas.Regrouped:
+    return schemas.Regrouped(kind=done.kind, cluster=done.cluster, operation=done.operation)
 
 
 def _theirs(

@@ -61,10 +61,11 @@ async def verify(uid: str, request: Request, served: Served, who: Verifier) -> J
         async with received(request, served.settings.max_upload, served.gate) as form:
             form.only(*_RATES, "image", "challenge")
             pictures = form.several("image", served.settings.max_frames)
-            asked = await _asked(served, form)
+            asked, token = await _asked(served, form), form.text("challenge")
+            passed = await run_in_threadpool(served.challenges.take, token, uid, who)
             decision = await served.deciding.verify(
                 person, lambda: run_in_threadpool(served.people.read, uid), pictures, asked, who,
-                served.pad, served.challenges.take(form.text("challenge"), uid, who),
+                served.pad, passed,
             )  # fmt: skip
     return JSONResponse(decision.to_dict() | _by(served, begun))
 
@@ -72,10 +73,9 @@ async def verify(uid: str, request: Request, served: Served, who: Verifier) -> J
 async def _person(served: Services, uid: str) -> KnownPerson:
     """A person, who is not locked out a moment ago."""
     known = served.people.remembered(uid)
-    person = await run_in_threadpool(served.people.read, uid) if known is None else known
-    if known is None:  # those read a moment ago are checked when the decision is committed
-        await run_in_threadpool(served.deciding.require_open, person)
-    return person
+    if known is not None:  # whether they are locked out is checked when the decision is committed
+        return known
+    return await run_in_threadpool(served.people.read, uid, served.deciding.require_open)
 
 
 async def _asked(served: Services, form: Form) -> Asked:

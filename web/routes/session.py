@@ -7,7 +7,6 @@ from starlette.concurrency import run_in_threadpool
 
 from web.auth import Principal
 from web.depends import Anybody, Served
-from web.errors import NotAuthenticated, TooMany
 from web.gateway import COOKIE
 from web.schemas import SignedIn, SignIn
 
@@ -18,16 +17,7 @@ router = APIRouter(prefix="/v1/session", tags=["session"])
 async def sign_in(body: SignIn, served: Served, request: Request, response: Response) -> SignedIn:
     """Open a session of the page; needs no other key than the one in the body."""
     address = request.client.host if request.client else ""
-    if pause := served.failures.wait(address, take=False):
-        raise TooMany(
-            "Too many requests with wrong keys come from this address; wait.",
-            "too_many_failures", retry_after=pause,
-        )  # fmt: skip
-    try:
-        cookie, principal = await run_in_threadpool(served.authority.sign_in, body.key)
-    except NotAuthenticated:
-        served.failures.wait(address)
-        raise
+    cookie, principal = await run_in_threadpool(served.authority.sign_in, body.key, address)
     response.set_cookie(
         COOKIE, cookie, max_age=int(served.settings.session_hours * 3600), httponly=True,
         samesite="strict", secure=served.settings.secure or request.url.scheme == "https", path="/",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
+from sqlalchemy.orm import Session
 
 from store.errors import UnknownTemplate
 from store.listing import photos_page, templates_by_uid
@@ -15,10 +16,8 @@ from store.templates import remove_templates
 from web import schemas
 from web.auth import Principal
 from web.depends import Cursor, Enroller, Limit, Served, Verifier, next_of, place_of
-from web.services import Services
 
 router = APIRouter(prefix="/v1", tags=["templates"])
-_KEPT = 300  # seconds that a browser shows a crop without asking
 
 
 @router.get(
@@ -31,12 +30,13 @@ def crop(
 ) -> Response:  # fmt: skip
     """A JPEG; faces nobody has named are shown to keys that may enrol, of every site.
 
-    A template never changes, so a browser may keep its crop for some minutes, for itself alone.
+    A template never changes, so a browser may keep its crop for itself alone; it asks each time
+    whether it still may, so that a crop is gone from its page once the person is forgotten.
     """
-    headers = {"ETag": f'"{uid}"', "Cache-Control": f"private, max-age={_KEPT}"}
+    headers = {"ETag": f'"{uid}"', "Cache-Control": "private, no-cache"}
     with served.parts.store.read() as session:
-        template = _one(served, uid, who)
-        if if_none_match == headers["ETag"]:
+        template = _one(session, uid, who)
+        if if_none_match is not None and headers["ETag"] in if_none_match:
             return Response(status_code=304, headers=headers)
         found = crops(session, [template.id])
     if template.id not in found:
@@ -47,16 +47,14 @@ def crop(
 @router.delete("/templates/{uid}", status_code=204, summary="Remove one template")
 def remove(uid: str, served: Served, who: Enroller) -> None:
     """Its face and photo stay; to erase those, forget the person."""
-    template = _one(served, uid, who)
     with served.parts.store.begin(actor=who.actor) as session:
-        remove_templates(session, [template.id])
+        remove_templates(session, [_one(session, uid, who).id])
     refresh(served.parts.index)
     save(served.parts.index)
 
 
-def _one(served: Services, uid: str, who: Principal) -> Template:
-    with served.parts.store.read() as session:
-        template = templates_by_uid(session, [uid], who.sites)[0]
+def _one(session: Session, uid: str, who: Principal) -> Template:
+    template = templates_by_uid(session, [uid], who.sites)[0]
     if template.person_id is None and not (who.may("enrol") and who.sites is None):
         raise UnknownTemplate([uid])  # type: ignore[list-item]  # only shown
     return template

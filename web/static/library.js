@@ -1,6 +1,6 @@
 // The library: a wall of faces by cluster, and whose they are.
 
-import { $, announce, ask, complain, el, moment, number, opened, t, tn, toast } from "./page.js";
+import { $, announce, ask, complain, el, moment, number, opened, similarity, t, tn, toast } from "./page.js";
 import { Wall } from "./wall.js";
 
 const wall = new Wall($("wall"), { fill, tools, choose, drop });
@@ -8,18 +8,7 @@ const MOST = 200; // items of a page of /v1
 
 // Clusters, then the faces of those in sight
 
-/** A cluster as the wall shows it; those of one person are one group. */
-function grouped(clusters) {
-  const groups = [], of = new Map();
-  for (const one of clusters) {
-    const same = one.person && of.get(one.person);
-    if (same) { same.numbers.push(one.number); same.size += one.size; continue; }
-    const group = { ...one, numbers: [one.number], faces: null, opened: false };
-    if (one.person) of.set(one.person, group);
-    groups.push(group);
-  }
-  return groups;
-}
+const grouped = (clusters) => clusters.map((one) => ({ ...one, faces: null, opened: false }));
 
 let loads = 0;
 async function load() {
@@ -41,6 +30,7 @@ async function load() {
   $("none").hidden = found.length > 0;
   $("names").replaceChildren(...[...new Set(found.map((one) => one.name).filter(Boolean))].map((name) => el("option", { value: name })));
   history();
+  suggest();
 }
 
 function show(found, open) {
@@ -49,7 +39,7 @@ function show(found, open) {
     const old = before.get(group.number);
     group.opened = open.has(group.number);
     // what was read of a cluster stays until it is read again, so that nothing flickers
-    if (old?.faces && old.person === group.person && !stale) Object.assign(group, { faces: old.faces, whole: old.whole, size: old.size, cursor: old.cursor });
+    if (old?.faces && !stale) Object.assign(group, { faces: old.faces, whole: old.whole, cursor: old.cursor });
   }
   wall.set(groups);
 }
@@ -60,23 +50,13 @@ async function reload() {
   try { await load(); } finally { stale = false; }
 }
 
-/** Read faces of a group. Of somebody: all their templates; of nobody: faces that are nobody's. */
+/** Read more faces of a group. */
 async function fill(group, most) {
-  if (group.person) {
-    const page = await ask("GET", `/v1/people/${group.person}/templates`);
-    group.faces = page.items.map((one) => ({ template: one.uid, crop: one.crop }));
-    group.size = group.faces.length;
-    group.whole = true;
-    return;
-  }
   group.faces ??= [];
   while (group.faces.length < most && !group.whole) {
     const limit = group.opened ? MOST : Math.min(MOST, most);
     const page = await ask("GET", `/v1/clusters/${group.number}/faces?limit=${limit}${group.cursor ? `&cursor=${group.cursor}` : ""}`);
-    group.faces.push(...page.items.filter((one) => one.person === null));
-    group.size -= page.items.filter((one) => one.person !== null).length;
-    const known = page.items.find((one) => one.person !== null);
-    if (known && !group.hint) group.hint = await ask("GET", `/v1/people/${known.person}`).catch(() => null);
+    group.faces.push(...page.items);
     group.cursor = page.next;
     group.whole = !page.next;
   }
@@ -89,8 +69,7 @@ function tools(group) {
   const button = (key, work, className = "small") => el("button", { type: "button", className, "data-tool": key, onclick: work }, t(`library.${key}`));
   return group.person
     ? [el("a", { className: "button", href: `/people/${group.person}` }, t("library.person"))].map((a) => { a.classList.add("small", "wide"); return a; })
-    : [group.hint ? el("button", { type: "button", className: "small", "data-tool": "same", onclick: () => give(group, group.hint.name) }, t("library.same", { name: group.hint.name })) : "",
-      button("name", () => name(group))];
+    : [button("name", () => name(group))];
 }
 
 /** Ask the server, show what became of it, and say so. */
@@ -118,20 +97,13 @@ const give = (group, given) => correct(
   () => ask("POST", `/v1/clusters/${group.number}/name`, { name: given }), (done) => tn("library.named", done.faces, { name: done.person }),
 );
 
-/** Faces were dragged from one group onto another. */
-async function drop(faces, from, to) {
-  const templates = faces.map((one) => one.template);
-  if (to.person) {
-    await correct(() => ask("POST", "/v1/faces/move", { templates, to: to.person }), tn("library.moved", faces.length, { name: to.name }));
-    return;
-  }
-  toast(t("library.name_first"));
-  const given = await askName();
-  if (!given) return;
-  await correct(async () => {
-    await ask("POST", `/v1/clusters/${to.number}/name`, { name: given });
-    return ask("POST", "/v1/faces/move", { templates, name: given });
-  }, tn("library.moved", faces.length, { name: given }));
+const called = (group) => group.name ?? t("library.cluster", { n: group.number });
+
+/** Faces, or a whole group, were dragged onto another group. */
+function drop(faces, from, to) {
+  return faces
+    ? correct(() => ask("POST", "/v1/faces/move", { templates: faces.map((one) => one.template), to: to.number }), tn("library.moved", faces.length, { name: called(to) }))
+    : correct(() => ask("POST", "/v1/clusters/merge", { numbers: [from.number, to.number] }), t("library.merged", { one: called(from), other: called(to) }));
 }
 
 let chosenOf = null; // the group that the chosen faces are of
@@ -152,8 +124,8 @@ function tray() {
   $("tray").hidden = n === 0;
   if (!n) return;
   $("chosen").textContent = tn("library.chosen", n);
-  $("not-them").hidden = !chosenOf.person;
-  if (chosenOf.person) $("not-them").textContent = t("library.not.who", { name: chosenOf.name });
+  $("not-them").hidden = n >= chosenOf.size;
+  $("not-them").textContent = t("library.not.who", { name: called(chosenOf) });
 }
 
 $("clear").addEventListener("click", clear);
@@ -163,15 +135,39 @@ function clear() {
   tray();
 }
 $("as-new").addEventListener("click", async () => {
-  const templates = [...wall.chosen], given = await askName();
-  if (given) await correct(() => ask("POST", "/v1/faces/move", { templates, name: given }), tn("library.moved", templates.length, { name: given }));
-});
-$("not-them").addEventListener("click", async () => {
-  const templates = [...wall.chosen], { person, name: whose } = chosenOf;
+  const templates = [...wall.chosen], from = chosenOf, given = await askName();
+  if (!given) return;
   await correct(async () => {
-    for (const template of templates) await ask("POST", `/v1/faces/${template}/not`, { person });
-  }, tn("library.denied", templates.length, { name: whose }));
+    const whole = templates.length >= from.size;
+    const number = whole ? from.number : (await ask("POST", `/v1/clusters/${from.number}/split`, { templates })).cluster;
+    return ask("POST", `/v1/clusters/${number}/name`, { name: given });
+  }, (done) => tn("library.named", done.faces, { name: done.person }));
 });
+$("not-them").addEventListener("click", () => {
+  const templates = [...wall.chosen], from = chosenOf;
+  correct(() => ask("POST", `/v1/clusters/${from.number}/split`, { templates }), tn("library.denied", templates.length, { name: called(from) }));
+});
+
+// Suggestions: one key each
+
+let hint = null;
+async function suggest() {
+  try {
+    const { items } = await ask("GET", "/v1/suggestions");
+    hint = items[0] ?? null;
+    $("asking").hidden = !hint;
+    if (!hint) return;
+    const side = (one) => el("div", { className: "pair" }, ...one.faces.map((url) => el("img", { className: "face", src: url, width: 72, height: 72, alt: "" })));
+    const button = (key, answer) => el("button", { type: "button", className: answer === "skip" ? "quiet small" : "small", "data-answer": answer, onclick: () => reply(answer) }, t(`suggest.${answer}`), " ", el("kbd", { "aria-hidden": "true" }, key));
+    $("suggestion").replaceChildren(
+      side(hint.sides[0]), side(hint.sides[1]),
+      el("p", {}, t(`suggest.${hint.kind}`, { one: called(named(hint.sides[0])), other: called(named(hint.sides[1])) })),
+      el("p", { className: "soft" }, t("suggest.evidence", { share: `${Math.round(hint.probability * 100)} %`, value: similarity(hint.similarity), n: number(items.length) })),
+      el("div", { className: "row" }, button("Y", "same"), button("N", "different"), button("S", "skip")));
+  } catch (error) { complain(error); }
+}
+const named = (side) => ({ name: side.name, number: side.cluster });
+const reply = (answer) => correct(() => ask("POST", `/v1/suggestions/${hint.id}`, { answer }), t(`suggest.done.${answer}`));
 
 // What was done, and undoing it
 
@@ -192,7 +188,9 @@ const undo = (operation = null) => correct(() => ask("POST", "/v1/undo", { opera
 $("undo").addEventListener("click", () => undo());
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, dialog")) return;
+  const answer = { y: "same", n: "different", s: "skip" }[event.key];
   if (event.key === "u" && !$("undo").disabled) undo();
+  else if (answer && hint) reply(answer);
   else if (event.key === "Escape") clear();
 });
 

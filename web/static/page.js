@@ -73,8 +73,9 @@ let toastTimer;
 export function toast(words) {
   announce(words);
   document.querySelector(".toast")?.remove();
-  const shown = el("div", { className: "toast", "aria-hidden": "true" }, words);
+  const shown = el("div", { className: "toast", "aria-hidden": "true", popover: "manual" }, words);
   document.body.append(shown);
+  shown.showPopover?.(); // above a dialog, too
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => shown.remove(), 6000);
 }
@@ -92,7 +93,7 @@ export function face(url, name, size = 112) {
 }
 
 export const number = (value) => value.toLocaleString("en");
-export const similarity = (value) => value.toFixed(3);
+export const similarity = (value) => value.toFixed(3).replace("-", "−");
 export const oneIn = (rate) => t("rate.one_in", { n: number(Math.round(1 / rate)) });
 export const day = (text) => new Date(text).toLocaleDateString("en", { dateStyle: "medium" });
 export const moment = (text) =>

@@ -83,7 +83,7 @@ export class Pictures {
     $("outcomes").replaceChildren(...outcomes.map((one) => el(
       "li", {}, el("img", { className: "face", src: sent[one.index].url, alt: "", width: 52, height: 52 }),
       el("div", {}, el("b", {}, sent[one.index].name),
-        el("br"), el("span", { className: "soft" }, one.reason ? reason(one.reason, one.detail) : one.detail || t(`outcome.${one.status}.why`))),
+        el("br"), el("span", { className: "soft" }, one.reason ? [reason(one.reason, one.detail), one.detail].filter((words, i, all) => words && all.indexOf(words) === i).join(" ") : one.detail || t(`outcome.${one.status}.why`))),
       badge({ enrolled: "yes", unchanged: "unsure", rejected: "no" }[one.status], t(`outcome.${one.status}`)),
     )));
     this.picked = sent.filter((_, i) => outcomes.some((one) => one.index === i && one.status === "rejected"));

@@ -17,7 +17,8 @@ export class Wall {
    * @param {(group: object, most: number) => Promise<void>} work.fill puts `faces` into a group.
    * @param {(group: object) => Node[]} work.tools buttons of a group's head.
    * @param {(face: object, group: object, button: HTMLElement) => void} work.choose on a click.
-   * @param {(faces: object, group: object) => void} work.drop faces were dragged onto a group.
+   * @param {(faces: object[] | null, from: object, to: object) => void} work.drop faces of a group,
+   *   or all of it (null), were dragged onto another.
    */
   constructor(root, work) {
     Object.assign(this, { root, work, groups: [], tops: [0], lines: new Map(), chosen: new Set(), busy: 0, dragged: null });
@@ -121,7 +122,7 @@ export class Wall {
   }
 
   head(group) {
-    return el("div", { className: "line head" },
+    return el("div", { className: "line head", draggable: "true" },
       el("h2", group.name ? { className: "named" } : {}, group.name ?? t("library.cluster", { n: group.number })),
       el("span", { className: "count" }, tn("library.faces", group.size)),
       el("span", { className: "row" }, ...this.work.tools(group)));
@@ -164,7 +165,7 @@ export class Wall {
     try { await this.work.fill(group, need); } catch { group.failed = true; }
     this.busy--;
     group.loading = false;
-    if (group.size !== before || group.hint) this.refresh();
+    if (group.size !== before) this.refresh();
     else this.redraw(group);
     this.soon();
   }
@@ -208,6 +209,13 @@ export class Wall {
 
   lifted(event) {
     const button = event.target.closest?.(".tile[data-template]");
+    const head = event.target.closest?.(".line.head");
+    if (head && !button) {
+      this.dragged = { group: this.group(head), faces: null };
+      event.dataTransfer.effectAllowed = "move";
+      event.dataTransfer.setData("text/plain", head.textContent);
+      return;
+    }
     if (!button) return;
     const group = this.group(button), one = this.face(button);
     const many = this.chosen.has(one.template) ? group.faces.filter((f) => this.chosen.has(f.template)) : [one];
