@@ -42,6 +42,7 @@ COMMANDS = {
         "verify.cli_calibrate:calibrate",
         "Learn what a similarity means from your own people.",
     ),
+    "train": ("embedder.cli_train:train", "Train or fine-tune an encoder on your own pictures."),
     "evaluate": ("verify.cli:evaluate", "Measure error rates on your own pictures."),
     "profiles": ("verify.cli:profiles", "The error rates of sites, by name."),
     "audit": (

@@ -241,7 +241,8 @@ def main() -> None:
     print(f"library alone: {before:.1f}/s before, {after:.1f}/s after; {cpu * 1e3:.1f} ms of "
           f"processor a request before, {cpu_after * 1e3:.1f} ms after")  # fmt: skip
     print(f"{'clients':>8} {'by clock/s':>11} {'of library':>11} {'by cpu/s/core':>14} "
-          f"{'of library':>11} {'cpu ms':>7} {'p50 ms':>8} {'p99 ms':>8} {'p99/p50':>8}  answers")  # fmt: skip
+          f"{'of library':>11} {'cpu ms':>7} {'p50 ms':>8} {'p99 ms':>8} {'p99/p50':>8} "
+          " answers")  # fmt: skip
     for clients, row in rows.items():
         print(f"{clients:8} {row['rate']:11.1f} {row['rate'] / library:11.0%} "
               f"{1e3 / row['cpu']:14.1f} {own / row['cpu']:11.0%} {row['cpu']:7.1f} "

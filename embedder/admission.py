@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embedder.embed import FoundFace
 from embedder.quality import Gate
@@ -45,12 +45,18 @@ def admit(found: Sequence[FoundFace], rule: str, gate: Gate) -> Admission:
         if len(rivals) > 1:
             return Admission((), "multiple_faces", f"{len(rivals)} faces of comparable size")
         found = rivals
-    good = tuple(face for face in found if not gate.reasons(face.quality))
+    good = tuple(face for face in found if not _reasons(face, gate))
     if good:
         return Admission(good)
     best = max(found, key=lambda face: face.quality.size)
-    reasons = gate.reasons(best.quality)
+    reasons = _reasons(best, gate)
     return Admission((), reasons[0], _describe(best, reasons))
+
+
+def _reasons(face: FoundFace, gate: Gate) -> list[str]:
+    """What a face falls short of; a thing may lie on plain white or black."""
+    of_a_thing = face.crop.face.points is None
+    return (replace(gate, clipped=1.0) if of_a_thing else gate).reasons(face.quality)
 
 
 def _describe(face: FoundFace, reasons: Sequence[str]) -> str:

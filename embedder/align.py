@@ -19,6 +19,7 @@ from embedder.detect import Face
 from embedder.photo import Photo
 
 SIDE = 112
+GREY = 127  # beside a thing in its crop
 # Eyes, nose tip, mouth corners, image-left first, in a 112×112 crop.
 REFERENCE = np.array(
     [
@@ -77,7 +78,7 @@ def align(photo: Photo, face: Face, side: int = SIDE) -> Crop:
     """Cut a face out of its photo, upright and at a fixed size; the border is replicated.
 
     A face without points (detector `whole`) becomes its box, resized with its aspect ratio
-    kept and the rest filled from the border.
+    kept and the rest grey (docs/encoders.md compares this with other ways).
 
     Args:
         photo: the picture the face was found in.
@@ -89,8 +90,9 @@ def align(photo: Photo, face: Face, side: int = SIDE) -> Crop:
     """
     if face.points is None:
         warp = _fit_box(face, side)
-    else:
-        warp = similarity_transform(face.points.astype(np.float64), REFERENCE * (side / SIDE))
+        pixels = _warp(photo.pixels, warp, side)
+        return Crop(_grey_outside(pixels, warp, face), warp, face)
+    warp = similarity_transform(face.points.astype(np.float64), REFERENCE * (side / SIDE))
     return Crop(_warp(photo.pixels, warp, side), warp, face)
 
 
@@ -100,6 +102,25 @@ def _fit_box(face: Face, side: int) -> NDArray[np.float64]:
     # pixel centres: the middle of the box lands on the middle of the crop
     shift = (side - 1) / 2 - scale * (np.array([x + w / 2, y + h / 2]) - 0.5)
     return np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
+
+
+def _grey_outside(
+    pixels: NDArray[np.uint8], warp: NDArray[np.float64], face: Face
+) -> NDArray[np.uint8]:
+    """A crop, uint8 (S, S, 3), with everything outside the box of its thing made grey.
+
+    Args:
+        pixels: the crop.
+        warp: float64 (2, 3), photo → crop.
+        face: whose box it is.
+    """
+    low = warp @ np.append(face.box[:2] - 0.5, 1.0) + 0.5  # edges of pixels, not their centres
+    high = warp @ np.append(face.box[:2] + face.box[2:] - 0.5, 1.0) + 0.5
+    left, top, right, bottom = np.rint(np.concatenate([low, high])).astype(int)
+    inside = np.s_[max(top, 0) : max(bottom, top + 1), max(left, 0) : max(right, left + 1)]
+    filled = np.full_like(pixels, GREY)
+    filled[inside] = pixels[inside]
+    return filled
 
 
 def _warp(pixels: NDArray[np.uint8], warp: NDArray[np.float64], side: int) -> NDArray[np.uint8]:

@@ -107,9 +107,7 @@ def augmentation(name: str) -> Augmentation | None:
         BadRecipe: no such name.
     """
     if name not in AUGMENTATIONS:
-        raise BadRecipe(
-            f"There is no augmentation {name!r}: known are {', '.join(AUGMENTATIONS)}."
-        )
+        raise BadRecipe(f"There is no augmentation {name!r}: known are {', '.join(AUGMENTATIONS)}.")
     return AUGMENTATIONS[name]
 
 
@@ -133,16 +131,20 @@ class Augmenter(nn.Module):
         jpeg = how.jpeg > 0 and channels == 3 and side % 16 == 0
         self.jpeg = kornia.RandomJPEG(p=how.jpeg) if jpeg else nn.Identity()
 
-    @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
         """Float (N, C, S, S) in 0…255 → the same shape and range."""
-        x = self.geometry(pictures / 255)
-        for chance, draw in ((self.how.mask, mask), (self.how.glasses, glasses),
-                             (self.how.hand, hand)):  # fmt: skip
+        with torch.no_grad():
+            return self._changed(pictures / 255) * 255
+
+    def _changed(self, pictures: Tensor) -> Tensor:
+        """Float (N, C, S, S) in 0…1 → the same shape and range."""
+        how = self.how
+        x = self.geometry(pictures)
+        for chance, draw in ((how.mask, mask), (how.glasses, glasses), (how.hand, hand)):
             x = drawn(x, chance, draw)
-        x = self.blur(shrunk(self.light(x), self.how.small, self.how.least))
-        x = noisy(x, self.how.noise, self.how.grain)
-        return self.jpeg(x.clamp(0, 1)).clamp(0, 1) * 255
+        x = self.blur(shrunk(self.light(x), how.small, how.least))
+        x = noisy(x, how.noise, how.grain)
+        return self.jpeg(x.clamp(0, 1)).clamp(0, 1)
 
 
 def _light(how: Augmentation, channels: int) -> nn.Module:

@@ -59,7 +59,8 @@ class Checkpoint:
             pretrained=False,
         )  # fmt: skip
         load_into(network, self.part("average") or self.part("network"))
-        return network.eval()
+        network.eval()
+        return network
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -178,5 +179,5 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
+        state.setdefault(int(number), {})[name] = value.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -55,7 +55,7 @@ def with_teacher(pictures: Pictures, name: str | None) -> Pictures:
 def _digest(pictures: Pictures, encoder: Encoder) -> str:
     digest = hashlib.sha256(encoder.card.space.encode())
     for i in range(0, len(pictures), _BLOCK):
-        digest.update(np.ascontiguousarray(pictures.pixels[i : i + _BLOCK]))
+        digest.update(pictures.pixels[i : i + _BLOCK].tobytes())
     return digest.hexdigest()[:24]
 
 

@@ -84,8 +84,10 @@ class EmbeddingNetwork(nn.Module):
         return self.head(self.body(self.scale(pictures)))
 
 
-def unit(in_channels: int, out: int, kernel: int = 3, stride: int = 1, groups: int = 1, *,
-         act: Callable[[int], nn.Module] | None = nn.PReLU, eps: float = 1e-5) -> nn.Sequential:  # fmt: skip
+def unit(
+    in_channels: int, out: int, kernel: int = 3, stride: int = 1, groups: int = 1, *,
+    act: Callable[[int], nn.Module] | None = nn.PReLU, eps: float = 1e-5,
+) -> nn.Sequential:  # fmt: skip
     """Convolution, batch normalisation, activation; padding keeps the size at stride 1."""
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, out, kernel, stride, kernel // 2, groups=groups, bias=False),

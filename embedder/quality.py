@@ -42,8 +42,7 @@ class Quality:
             of its grey values; 0 is a flat blur, a sharp face about 0.3 and more.
         brightness: mean grey value of the face, 0…1.
         contrast: standard deviation of the grey values, 0…0.5.
-        clipped: share of pixels burnt out or drowned in black, 0…1; 0 for pictures of things,
-            which often lie on plain white or black.
+        clipped: share of pixels burnt out or drowned in black, 0…1.
         yaw, pitch, roll: head pose in degrees; positive to image right, up, clockwise.
             Estimated from five points: good to about ten degrees. 0 for pictures of things.
     """
@@ -117,7 +116,6 @@ def measure(crop: Crop) -> Quality:
     grey = whole[_INNER, _INNER]
     deviation = float(grey.std())
     edges = float(cv2.Laplacian(whole, cv2.CV_32F)[_INNER, _INNER].std())
-    clipped = float(((grey <= 2) | (grey >= 253)).mean())
     yaw, pitch, roll = (0.0, 0.0, 0.0) if crop.face.points is None else pose(crop.face.points)
     return Quality(
         size=float(np.sqrt(max(crop.face.box[2] * crop.face.box[3], 0.0))),
@@ -125,7 +123,7 @@ def measure(crop: Crop) -> Quality:
         sharpness=edges / max(deviation, 1.0),
         brightness=float(grey.mean()) / 255,
         contrast=deviation / 255,
-        clipped=0.0 if crop.face.points is None else clipped,
+        clipped=float(((grey <= 2) | (grey >= 253)).mean()),
         yaw=yaw,
         pitch=pitch,
         roll=roll,

@@ -44,6 +44,7 @@ class Recipe:
         floor: learning rate at the end, as share of `rate`.
         warmup: steps until the learning rate is there.
         decay: weight decay.
+        bf16: compute in bfloat16; None: on a GPU only. A processor that has it is twice as fast.
         clip: the gradient's norm is cut to this; 0: never.
         frozen: steps during which the body is frozen and only the head learns.
         ema: how slowly the averaged weights follow, 0…1; 0: no average.
@@ -77,6 +78,7 @@ class Recipe:
     floor: float = 0.01
     warmup: int = 100
     decay: float = 1e-2
+    bf16: bool | None = None
     clip: float = 5.0
     frozen: int = 0
     ema: float = 0.0
@@ -123,7 +125,7 @@ _CHOICES = {"optimizer": ("adamw", "sgd"), "by": ("class", "photo")}
 _MNIST = Recipe(
     name="mnist-triplet", data="mnist.npz.xz", network="small", dropout=0.1, by="photo",
     validation=0.05, augmentation="digits", batch=200, per_class=20, steps=3000, rate=2e-3,
-    warmup=100, ema=0.998, evaluate=500, objectives=(
+    bf16=True, warmup=100, ema=0.998, evaluate=500, objectives=(
         Weighted("triplet", options={"margin": 0.5, "mining": "semi-hard"}),
     ),
 )  # fmt: skip
@@ -136,7 +138,7 @@ RECIPES = {
         replace(_MNIST, name="fashion", data="fashion_mnist.npz.xz", augmentation="things",
                 steps=6000, dropout=0.2, objectives=(Weighted("supcon"),)),
         Recipe(name="omniglot", data="omniglot.npz", network="small", augmentation="digits",
-               batch=240, per_class=6, steps=4000, rate=2e-3, ema=0.998, objectives=(
+               batch=240, per_class=6, steps=4000, rate=2e-3, bf16=True, ema=0.998, objectives=(
                    Weighted("contrastive", options={"margin": 1.0}),
                    Weighted("same-different", 0.2))),
         Recipe(name="faces", network="sface-compact", augmentation="faces", frozen=500,
@@ -181,9 +183,7 @@ def open_recipe(given: str) -> Recipe:
         return RECIPES[given]
     path = Path(given)
     if not path.is_file():
-        raise BadRecipe(
-            f"{given} is neither a file nor a recipe: known are {', '.join(RECIPES)}."
-        )
+        raise BadRecipe(f"{given} is neither a file nor a recipe: known are {', '.join(RECIPES)}.")
     try:
         values = json.loads(path.read_text())
     except (OSError, ValueError) as error:

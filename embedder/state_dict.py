@@ -78,7 +78,7 @@ class _Interpreter:
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
-    def run(self, file: BytesIO) -> Any:  # noqa: ANN401 - a closed set of values, see `_value`
+    def run(self, file: BytesIO) -> Any:  # noqa: ANN401 - what `_STEPS` can build
         """The value of the next pickle of a file.
 
         Raises:
@@ -219,6 +219,7 @@ _STEPS: Mapping[str, _Step] = {
     "LONG_BINGET": _Interpreter.get,
     "SETITEM": lambda machine, _: machine.items(machine.top(2)),
     "SETITEMS": lambda machine, _: machine.items(machine.since_mark()),
+    "APPEND": lambda machine, _: machine.append(machine.top(1)),
     "APPENDS": lambda machine, _: machine.append(machine.since_mark()),
     "REDUCE": lambda machine, _: machine.call(),
     "BINPERSID": lambda machine, _: machine.storage(),

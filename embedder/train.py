@@ -25,7 +25,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,13 @@ class Place:
         device: `cpu` or `cuda:<n>`.
         rank: number of the process.
         world: how many there are.
+        bf16: whether networks compute in bfloat16.
     """
 
     device: torch.device
     rank: int = 0
     world: int = 1
+    bf16: bool = False
 
 
 @dataclass(slots=True)
@@ -136,7 +138,8 @@ def train(
         CheckpointBroken: `run` holds another run, or `resume` finds another recipe.
         TrainingCollapsed: the recipe says to stop then.
     """
-    with processes(device) as place:
+    with processes(device) as alone:
+        place = with_precision(alone, recipe)
         pictures = _pictures(recipe) if pictures is None else pictures
         parts = split(pictures, validation=recipe.validation, test=recipe.test, seed=recipe.seed,
                       by=recipe.by)  # fmt: skip
@@ -184,8 +187,10 @@ def _loop(
             bar.update()
 
             if state.step % collapse.EVERY == 0 or state.step == 1:
-                health = collapse.measure(state.step, done.vectors, done.labels,
-                                          margin=_margin(recipe), gradient=gradient, loss=done.loss)  # fmt: skip
+                health = collapse.measure(
+                    state.step, done.vectors, done.labels,
+                    margin=_margin(recipe), gradient=gradient, loss=done.loss,
+                )  # fmt: skip
                 log.row(Row(health, rate, done.parts, time.monotonic() - began))
                 ended = _warned(monitor.look(health), warnings, recipe, place)
             if state.step % recipe.evaluate == 0 or state.step == recipe.steps:
@@ -193,9 +198,8 @@ def _loop(
                 log.eer(state.step, eer)
                 bar.set_postfix_str("" if eer is None else f"EER {eer:.4f}")
                 _keep_best(state, recipe, run, place, eer)
-                if recipe.patience and state.waited >= recipe.patience:
-                    ended = "early"
-            if state.step % recipe.checkpoint == 0 or state.step == recipe.steps:
+                ended = "early" if _waited_enough(state, recipe) else ended
+            if state.step % recipe.checkpoint == 0:
                 _save(state, recipe, run, place)
     if ended == "collapsed":
         raise TrainingCollapsed(f"The run was stopped. {warnings[-1]}")
@@ -212,6 +216,10 @@ def _warned(said: str | None, warnings: list[str], recipe: Recipe, place: Place)
     warnings.append(said)
     tell(said, place)
     return "collapsed" if recipe.stop_on_collapse else "steps"
+
+
+def _waited_enough(state: State, recipe: Recipe) -> bool:
+    return 0 < recipe.patience <= state.waited
 
 
 def _save(state: State, recipe: Recipe, run: Path, place: Place) -> None:
@@ -251,6 +259,11 @@ def processes(device: str | None) -> Iterator[Place]:
         dist.destroy_process_group()
 
 
+def with_precision(place: Place, recipe: Recipe) -> Place:
+    """The place with the recipe's arithmetic: bfloat16 on a GPU where it does not say."""
+    return replace(place, bf16=place.device.type == "cuda" if recipe.bf16 is None else recipe.bf16)
+
+
 def tell(text: str, place: Place) -> None:
     """A line on stderr, from one process only, beside the progress bar."""
     if place.rank == 0:
@@ -277,7 +290,7 @@ def _begin(recipe: Recipe, pictures: Pictures, last: Path | None, place: Place) 
     if recipe.init is not None and last is None:
         start = checkpoint.load(checkpoint.find(Path(recipe.init)))
         checkpoint.load_into(network, start.part("average") or start.part("network"))
-    network.to(place.device)
+    network.to(place.device, memory_format=torch.channels_last)
     objective.to(place.device)
     state = State(network, _copy(network) if recipe.ema else None, objective,
                   optimizer_of(recipe, network, objective))  # fmt: skip
@@ -287,8 +300,9 @@ def _begin(recipe: Recipe, pictures: Pictures, last: Path | None, place: Place) 
 
 
 def _copy(network: EmbeddingNetwork) -> EmbeddingNetwork:
-    average = copy.deepcopy(network).eval()
-    return average.requires_grad_(False)
+    average = copy.deepcopy(network)
+    average.eval().requires_grad_(False)
+    return average
 
 
 def _restore(state: State, recipe: Recipe, saved: checkpoint.Checkpoint, folder: Path) -> None:
@@ -310,9 +324,7 @@ def _restore(state: State, recipe: Recipe, saved: checkpoint.Checkpoint, folder:
     state.waited = saved.facts["waited"]
 
 
-def optimizer_of(
-    recipe: Recipe, network: nn.Module, objective: nn.Module
-) -> torch.optim.Optimizer:
+def optimizer_of(recipe: Recipe, network: nn.Module, objective: nn.Module) -> torch.optim.Optimizer:
     """AdamW or SGD; vectors (biases, normalisation, PReLU) do not decay."""
     weights = [*network.parameters(), *objective.parameters()]
     groups = [
@@ -375,7 +387,7 @@ class Feed:
             rows = torch.from_numpy(np.asarray(self.pictures.pixels[chosen])).to(self.place.device)
         else:
             rows = self.resident[torch.from_numpy(chosen).to(self.place.device)]
-        return rows.permute(0, 3, 1, 2).float().contiguous()
+        return rows.permute(0, 3, 1, 2).float()  # channels last, as the network
 
 
 def _resident(pictures: Pictures, place: Place) -> Tensor | None:
@@ -456,8 +468,8 @@ def backward(
 
 
 def encoded(model: nn.Module, pictures: Tensor, place: Place) -> Tensor:
-    """Vectors float32 (N, D), computed in bfloat16 on a GPU."""
-    with torch.autocast(place.device.type, torch.bfloat16, enabled=place.device.type == "cuda"):
+    """Vectors float32 (N, D), computed in bfloat16 where the place says so."""
+    with torch.autocast(place.device.type, torch.bfloat16, enabled=place.bf16):
         vectors = model(pictures)
     return vectors.float()
 
@@ -533,22 +545,22 @@ def everyone(own: Tensor, place: Place) -> Tensor:
 def clipped(state: State, limit: float) -> float:
     """The gradient's norm, after which it is cut to a limit (0: not cut)."""
     weights = [*state.network.parameters(), *state.objective.parameters()]
-    norm = nn.utils.clip_grad_norm_(weights, limit if limit else math.inf)
+    norm = nn.utils.clip_grad_norm_(weights, limit or math.inf)
     return float(norm)
 
 
-@torch.no_grad()
 def follow(state: State, slowness: float) -> None:
     """Move the averaged weights a little towards the weights; faster in the first steps."""
     if state.average is None:
         return
     keep = min(slowness, (1 + state.step) / (10 + state.step))
     ours, theirs = state.average.state_dict(), state.network.state_dict()
-    for name, value in ours.items():
-        if value.is_floating_point():
-            value.lerp_(theirs[name], 1 - keep)
-        else:
-            value.copy_(theirs[name])
+    with torch.no_grad():
+        for name, value in ours.items():
+            if value.is_floating_point():
+                value.lerp_(theirs[name], 1 - keep)
+            else:
+                value.copy_(theirs[name])
 
 
 # --- now and then ------------------------------------------------------------------------------
@@ -600,9 +612,7 @@ def validate(state: State, feed: Feed, parts: Split) -> float | None:
         chosen = np.sort(rng.choice(chosen, _VALIDATED, replace=False))
     if len(chosen) < 2:
         return None
-    return equal_error_rate(
-        vectors_of(state.chosen(), feed, chosen), feed.pictures.labels[chosen]
-    )
+    return equal_error_rate(vectors_of(state.chosen(), feed, chosen), feed.pictures.labels[chosen])
 
 
 def agreed(eer: float | None, place: Place) -> float | None:
@@ -614,9 +624,7 @@ def agreed(eer: float | None, place: Place) -> float | None:
     return None if bool(told.isnan()) else float(told)
 
 
-def _keep_best(
-    state: State, recipe: Recipe, run: Path, place: Place, eer: float | None
-) -> None:
+def _keep_best(state: State, recipe: Recipe, run: Path, place: Place, eer: float | None) -> None:
     """Save the network where its EER is the lowest so far; the latest where none is known."""
     better = eer is None or state.best is None or eer < state.best
     state.waited = 0 if better else state.waited + 1
@@ -669,7 +677,8 @@ def find_rate(
         highest: last rate; it ends earlier where the loss explodes.
         told: called with rate and smoothed loss.
     """
-    place = Place(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    alone = Place(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    place = with_precision(alone, recipe)
     parts = split(pictures, validation=recipe.validation, test=recipe.test, seed=recipe.seed,
                   by=recipe.by)  # fmt: skip
     draws = sampler(pictures, parts.train, per_class=recipe.per_class, batch=recipe.batch,

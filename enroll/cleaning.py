@@ -30,7 +30,7 @@ from store.records import Run
 from store.schema import IndexEngine, Template
 from store.sealing import protection
 from store.sync import refresh, save
-from store.synced import default_index_url
+from store.synced import default_index_url, is_anothers
 from verify.opening import Parts
 
 _SEARCHED = 256  # erased vectors that the index is searched for
@@ -172,7 +172,8 @@ def _drop(parts: Parts, url: str, current: Path | None, remains: list[str]) -> l
         if "://" in url:
             remains.append(f"{url} follows when it is next used: run `vultus index status` with it")
         return []
-    files = [place.path, *_left_behind(place.path)]
+    theirs = is_anothers(parts.store, place.path)  # a copied database names what it came from
+    files = [] if theirs else [place.path, *_left_behind(place.path)]
     for file in files:
         file.unlink(missing_ok=True)
     with parts.store.begin() as session:

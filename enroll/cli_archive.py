@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from enroll.cli import ask
 from verify.cli import format_option, gallery_options
 from verify.opening import Parts, Places
 from verify.output import as_json
@@ -24,23 +25,30 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress bar
     epilog="""\b
 Examples:
   vultus export gallery.vultus
-  vultus export /backup/monday.vultus --force --format json""",
+  vultus export /backup/monday.vultus --force --format json
+  vultus export gallery.vultus --plain          of a sealed gallery, for a script""",
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--plain", is_flag=True, help="Do not ask: write what is sealed here unsealed.")
 @quiet_option
 @gallery_options
 @format_option("table", "json")
-def export(file: Path, force: bool, quiet: bool, places: Places, form: str) -> None:
+def export(file: Path, force: bool, plain: bool, quiet: bool, places: Places, form: str) -> None:
     """Write people, templates, crops, decisions and the log into one FILE.
 
     The file is written whole or not at all and readable by you only. It holds vectors and crops
-    as they are before sealing: keep it like the gallery itself. A sealed gallery needs its key.
+    as they are before sealing: keep it like the gallery itself. A sealed gallery needs its key,
+    and the command asks first; --plain answers.
     """
     from enroll.archive import count_rows, export_gallery
+    from enroll.rekey import status_of
 
     with Parts(places) as parts:
         store = parts.store
+        if not plain and status_of(parts).sealed is not None:
+            ask(f"The gallery is sealed, and {file} will hold its vectors and crops as they are "
+                "without that. Write it (--plain)?")  # fmt: skip
         with _bar("exporting", count_rows(store), quiet) as bar:
 
             def tell(_table: str, rows: int) -> None:

@@ -234,7 +234,7 @@ def _way(parts: Parts, rules: ClusterRules) -> Way:
     k = None if rules.k == AUTO else rules.k
     if k is not None:
         return Way("kmeans", k, rules.seed, None)
-    things = parts.places.detector == "whole" and parts.calibration_id is None
+    things = parts.detector == "whole" and parts.calibration_id is None
     if things and rules.method in {None, "kmeans"}:
         return Way("kmeans", None, rules.seed, None)
     method = "kmeans" if rules.k == AUTO else rules.method or "link"
@@ -289,7 +289,7 @@ def _hints(
 ) -> list[tuple[dict[str, Any], NDArray[np.int64]]]:
     """What to suggest; of a library that grew only about the clusters that changed."""
     labels = found.numbers.labels
-    things = parts.places.detector == "whole" and parts.calibration_id is None
+    things = parts.detector == "whole" and parts.calibration_id is None
     odds = None if things or not len(labels) else odds_of(parts.calibration, labels)
     if odds is None:
         return []

@@ -203,6 +203,7 @@ class Clustering:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Clustering:
         """What `to_dict` gave; KeyError, TypeError or ValueError where it is something else."""
+        clusters = tuple(Cluster.from_dict(one) for one in values["clusters"])
         changes = (
             Change(c["kind"], tuple(c["before"]), tuple(c["after"]), c["added"], c["moved"])
             for c in values.get("changes", ())
@@ -211,7 +212,7 @@ class Clustering:
             values["run"],
             values["method"],
             values["photos"],
-            tuple(Cluster.from_dict(one) for one in values["clusters"]),
+            clusters,
             tuple(Unsorted(u["file"], u["reason"]) for u in values["unsorted"]),
             tuple(Suggestion.from_dict(one) for one in values.get("suggestions", ())),
             tuple(changes),

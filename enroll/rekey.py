@@ -23,7 +23,7 @@ from store.renewal import Renewal
 from store.resealing import Progress, Resealed, SealStatus, reseal, rewrap, seal_status
 from store.schema import IndexEngine, Template
 from store.sealing import protection, vault_of
-from store.synced import default_index_url
+from store.synced import default_index_url, is_anothers
 
 if TYPE_CHECKING:
     from store.session import Store
@@ -202,7 +202,8 @@ def _forget_engines(session: Session, parts: Parts) -> tuple[list[Path], list[st
         except UnknownEngine:
             continue
         if place.path is not None:
-            files.append(place.path)
+            if not is_anothers(parts.store, place.path):
+                files.append(place.path)
         elif "://" in url:
             servers.append(url)
     return files, servers

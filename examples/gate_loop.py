@@ -29,7 +29,8 @@ REST = 3.0  # seconds after an answer, so that one person is asked about once
 class Newest:
     """A source of frames of which only the newest counts; it is opened again when it breaks."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, again: float = AGAIN) -> None:
+        self._again = again
         self._source = int(source) if source.isdecimal() else source
         self._live = source.isdecimal() or "://" in source
         self._frame: np.ndarray | None = None
@@ -65,7 +66,7 @@ class Newest:
             device.release()
             if self._live:
                 print("the source is away; opening it again", flush=True)
-                time.sleep(AGAIN)
+                time.sleep(self._again)
             else:
                 with self._changed:
                     self.ended = True

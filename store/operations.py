@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, insert, or_, select,
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from store.actors import actor_of
-from store.audit import append_event, merged_uids
+from store.audit import append_event, erase_private, merged_uids
 from store.columns import UtcDateTime, now
 from store.errors import CannotUndo, UnknownOperation
 from store.ledger import Fact, Operation, OperationPerson
@@ -355,12 +355,17 @@ class _Undoing:
         self.session.flush()
 
     def _remove_created(self, uid: str) -> None:
-        """Remove the person the operation made, unless they have got templates since."""
+        """Remove the person the operation made, unless they have got templates since.
+
+        The log forgets their name: nobody of that name would be left to be forgotten.
+        """
         if self._later() is not None:
             raise self._in_the_way()
         person = self._person(uid)
         has_templates = select(exists().where(Template.person_id == person.id))
         if not self.session.scalar(has_templates):
+            erase_private(self.session, uid)
+            forget_operations(self.session, uid)
             self.session.execute(delete(Person).where(Person.id == person.id))
 
     def _require_free(self, name: str, site_id: int) -> None:

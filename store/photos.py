@@ -3,6 +3,7 @@
 N faces, P = 5 points.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -174,15 +175,31 @@ def photo_records(session: Session, digests: Sequence[str]) -> dict[str, PhotoRe
 def find_photos(session: Session, what: str | Path) -> list[Photo]:
     """The photos of that sha256 or path (a path may have held several files over time).
 
+    A path that is not on record, since the file was seen again elsewhere, is read: it is the photo
+    of the same bytes.
+
     Raises:
         UnknownPhoto: none.
     """
     wanted = str(what)
     query = select(Photo).where(or_(Photo.digest == wanted, Photo.source == wanted))
     photos = list(session.scalars(query.order_by(Photo.id)))
+    if not photos and (digest := _digest_of(Path(what))) is not None:
+        photos = list(session.scalars(select(Photo).where(Photo.digest == digest)))
     if not photos:
         raise UnknownPhoto(wanted)
     return photos
+
+
+def _digest_of(file: Path) -> str | None:
+    """Sha256 of a file's bytes; None where there is no such file to read."""
+    try:
+        if not file.is_file():
+            return None
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def enrolled_digests(session: Session) -> frozenset[str]:

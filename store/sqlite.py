@@ -30,6 +30,7 @@ PRAGMAS = (
 READING = {"begin_with": "BEGIN"}
 WRITING = {"begin_with": "BEGIN IMMEDIATE"}
 NO_TRANSACTION = {"begin_with": ""}
+_MAGIC = b"SQLite format 3\0"  # sqlite.org/fileformat.html, 1.3
 
 
 def file_of(url: URL) -> Path | None:
@@ -37,6 +38,15 @@ def file_of(url: URL) -> Path | None:
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return None
     return Path(str(url.database))
+
+
+def is_database(path: Path) -> bool:
+    """Whether a file is there and says that it is an SQLite database."""
+    try:
+        with path.open("rb") as opened:
+            return opened.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
 
 
 def prepare_file(path: Path) -> None:

@@ -5,6 +5,7 @@ Q queries, D dimensions, K neighbours, M sites.
 
 import re
 from math import inf
+from pathlib import Path
 from threading import RLock
 from typing import Final
 
@@ -19,8 +20,10 @@ from store.changes import Position
 from store.gallery import gallery_uid
 from store.renewal import Transform
 from store.session import Store
+from store.sqlite import is_database
 
 START: Final = Position(0, "")
+INDEX_SUFFIX: Final = ".vultus-index"
 
 
 class SyncedIndex:
@@ -107,8 +110,23 @@ def default_index_url(store: Store, space: str) -> str:
     """The URL of the index file beside an SQLite database, or in the user's cache folder."""
     slug = re.sub(r"[^\w.-]+", "_", space)
     if store.path is not None:
-        return f"auto:{store.path.with_suffix('')}.{slug}.vultus-index"
+        return f"auto:{store.path.with_suffix('')}.{slug}{INDEX_SUFFIX}"
     with store.read() as session:
         uid = gallery_uid(session)
     folder = platformdirs.user_cache_path("vultus", appauthor=False)
-    return f"auto:{folder / uid}.{slug}.vultus-index"
+    return f"auto:{folder / uid}.{slug}{INDEX_SUFFIX}"
+
+
+def is_anothers(store: Store, file: Path) -> bool:
+    """Whether an index file lies where another SQLite database, which is there, keeps its own.
+
+    A copied database still names the index file of the one that it was copied from.
+    """
+    database = store.path
+    if database is None or not file.name.endswith(INDEX_SUFFIX):
+        return False
+    here = file.parent.resolve()
+    if here == database.parent.resolve() and file.name.startswith(f"{database.stem}."):
+        return False
+    beside = here.iterdir() if here.is_dir() else ()
+    return any(file.name.startswith(f"{one.stem}.") and is_database(one) for one in beside)

@@ -64,7 +64,7 @@ class NoCalibration(CalibrationError):
         super().__init__(
             f"There is no calibration for the space {space}, so a similarity says nothing about "
             "error rates: make one from a folder of people, or of things, with: vultus calibrate "
-            "PEOPLE. Only clustering goes without one, told how many clusters to make: --k N."
+            "PEOPLE."
         )
 
 

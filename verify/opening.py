@@ -139,21 +139,20 @@ class Parts:
         Raises:
             NoCalibration: there is none.
         """
-        return self._calibration[0]
+        return calibration_for(self.card.space, self._stored_calibration[0])
 
     @property
     def calibration_id(self) -> int | None:
-        """The row of the calibration in force; None for the one shipped with the encoder."""
-        return self._calibration[1]
+        """The row of the calibration in force; None where the gallery has none of its own."""
+        return self._stored_calibration[1]
 
     @cached_property
-    def _calibration(self) -> tuple[Calibration, int | None]:
+    def _stored_calibration(self) -> tuple[str | None, int | None]:
         from store.gallery import active_calibration
 
         with self.store.read() as session:
             row = active_calibration(session, self.card.space)
-        body, row_id = (None, None) if row is None else (row.body, row.id)
-        return calibration_for(self.card.space, body), row_id
+        return (None, None) if row is None else (row.body, row.id)
 
     def close(self) -> None:
         """Close the index's server and the database where they were opened."""

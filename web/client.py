@@ -12,6 +12,7 @@ A picture is a path or the bytes of a file; it is read here and sent, the server
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -160,7 +161,7 @@ class Client:
             base_url=url,
             headers={"Authorization": f"Bearer {key}"},
             timeout=timeout,
-            verify=verify_tls,
+            verify=_trusted(verify_tls),
         )
 
     def verify(
@@ -340,6 +341,10 @@ class Client:
         if answer.is_success:
             return {} if answer.status_code == httpx.codes.NO_CONTENT else answer.json()
         raise _problem(answer)
+
+
+def _trusted(verify: bool | str) -> ssl.SSLContext | bool:
+    return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
 
 
 def _problem(answer: httpx.Response) -> ClientError:

@@ -73,6 +73,16 @@ def require_site(site: str, who: Principal) -> str:
     return site
 
 
+def require_everywhere(who: Principal) -> None:
+    """Refuse a key of some sites where something is about all.
+
+    Raises:
+        Forbidden: it is limited.
+    """
+    if who.sites is not None:
+        raise Forbidden("This is about all sites, and this key is limited to some.", "site")
+
+
 def enrol(
     parts: Parts, pictures: Sequence[bytes], name: str, rules: EnrolmentRules
 ) -> list[Outcome]:

@@ -8,7 +8,9 @@ from typing import Any
 
 from enroll.cluster import ClusterRules, cluster_library
 from enroll.folder import read_people
+from enroll.migrate import migrate
 from enroll.person import EnrolmentRules, enroll_people
+from enroll.purge import purge
 from web.archives import unpack
 from web.jobs import ARCHIVE, Work
 
@@ -51,8 +53,33 @@ def cluster(work: Work) -> dict[str, Any]:
     }  # fmt: skip
 
 
-KINDS: dict[str, Callable[[Work], dict[str, Any]]] = {"enrol_zip": enrol_zip, "cluster": cluster}
+def prepare_migration(work: Work) -> dict[str, Any]:
+    """Encode the gallery with another encoder; a server answers with its own all the while.
+
+    Cutting over is not for a job: the server must be started anew with the other encoder then.
+    """
+    found = migrate(
+        work.parts, work.job.parameters["model"], prepare=True, leave_out=True, progress=work.tell
+    )
+    return found.to_dict()
+
+
+def purge_expired(work: Work) -> dict[str, Any]:
+    """Erase people whose time is over, and what sites keep no longer; the result names nobody."""
+    found = purge(work.parts, site=work.job.parameters.get("only"))
+    told = found.to_dict()
+    return {
+        "people": [person.uid for person in found.people], "sites": told["sites"],
+        "pending": told["pending"],
+    }  # fmt: skip
+
+
+KINDS: dict[str, Callable[[Work], dict[str, Any]]] = {
+    "enrol_zip": enrol_zip, "cluster": cluster, "migrate": prepare_migration,
+    "purge": purge_expired,
+}  # fmt: skip
 UPLOADS = frozenset({"enrol_zip", "cluster"})
+EVERYWHERE = frozenset({"cluster", "migrate"})  # what belongs to no site
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -252,6 +252,7 @@ _WORDS: dict[str, str] = {
     "done.split": "Split {people}",
     "done.move": "Moved faces: {people}",
     "done.not": "Not {people}",
+    "done.cluster": "Clustered the library",
     "done.together": "One person: {people}",
     "done.apart": "Not one person: {people}",
     "suggest.title": "The same person?",

@@ -22,15 +22,6 @@ SECONDS = 60
 
 
 @pytest.fixture
-def own(own: Gallery) -> Gallery:
-    """The copy of the shared gallery, which knows nothing of the shared one's index file."""
-    with closing(sqlite3.connect(own.database)) as opened:
-        opened.execute("DELETE FROM engines")
-        opened.commit()
-    return own
-
-
-@pytest.fixture
 def key(inside: Callable[..., Done], tmp_path: Path) -> tuple[str, str]:
     """The option that names a new key file."""
     assert inside("seal", "new-key", tmp_path / "key").code == 0

@@ -161,12 +161,27 @@ def test_a_thing_of_the_crops_size_is_itself():
 
 
 @pytest.mark.parametrize(("width", "height"), [(56, 112), (112, 28)])
-def test_a_thing_keeps_its_shape_and_its_border_fills_the_rest(width: int, height: int):
+def test_a_thing_keeps_its_shape_and_the_rest_is_grey(width: int, height: int):
     pixels = np.random.default_rng(4).integers(0, 256, (height, width, 3), dtype=np.uint8)
     crop = align(photo_of(pixels), thing_at(0, 0, width, height)).pixels
     left, top = (112 - width) // 2, (112 - height) // 2
-    want = np.pad(pixels, ((top, top), (left, left), (0, 0)), mode="edge")
+    want = np.pad(pixels, ((top, top), (left, left), (0, 0)), constant_values=127)
     assert np.array_equal(crop, want)
+
+
+@pytest.mark.parametrize(("width", "height"), [(28, 28), (31, 7), (1000, 3), (3000, 1999), (1, 1)])
+@pytest.mark.parametrize("side", [112, 224])
+def test_a_thing_of_any_shape_fills_one_direction(width: int, height: int, side: int):
+    crop = align(
+        photo_of(np.full((height, width, 3), 9, np.uint8)), thing_at(0, 0, width, height), side
+    )
+    covered = (crop.pixels == 9).all(axis=2)
+    assert (covered | (crop.pixels == 127).all(axis=2)).all()
+    rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
+    assert max(len(rows), len(columns)) == side
+    assert min(len(rows), len(columns)) == pytest.approx(
+        side * min(width, height) / max(width, height), abs=1
+    )
 
 
 def test_a_thing_is_scaled_evenly_about_its_middle():

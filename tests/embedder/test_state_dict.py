@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from embedder.errors import CheckpointRefused
 from embedder.state_dict import MAGIC, PROTOCOL, read_state_dict
 
+DICT = "collections OrderedDict"
 SYSTEM = {
     "protocol_version": PROTOCOL, "little_endian": True,
     "type_sizes": {"short": 2, "int": 4, "long": 4},
@@ -63,9 +64,7 @@ def op(value: object) -> bytes:
         return b"(" + b"".join(map(op, value)) + b"t"
     if isinstance(value, dict):
         pairs = b"".join(op(k) + op(v) for k, v in value.items())
-        return Call("collections OrderedDict") and op(Call("collections OrderedDict")) + (
-            b"(" + pairs + b"u"
-        )
+        return op(Call("collections OrderedDict")) + b"(" + pairs + b"u"
     if isinstance(value, str):
         return op_text(value)
     return pickle.dumps(value, protocol=2)[2:-1]
@@ -226,7 +225,7 @@ WRONG: dict[str, Call] = {
     "no storage": tensor(3, 0, (6,), (1,)),
     "nothing in it": tensor(storage(ONE, "s"), 0, (0,), (1,)),
     "on a GPU": tensor(storage(ONE, "s", device="cuda:0"), 0, (6,), (1,)),
-    "of another type": tensor(storage(ONE, "s", kind=Global("collections OrderedDict")), 0, (6,), (1,)),
+    "of no type": tensor(storage(ONE, "s", kind=Global(DICT)), 0, (6,), (1,)),
     "a view": tensor(storage(ONE, "s", view=("v", 0, 6)), 0, (6,), (1,)),
     "of another word": tensor(storage(ONE, "s", word="module"), 0, (6,), (1,)),
     "longer than the file": tensor(storage(ONE, "s", size=10**12), 0, (6,), (1,)),

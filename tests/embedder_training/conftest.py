@@ -6,7 +6,9 @@ import importlib.util
 
 import pytest
 
-if importlib.util.find_spec("torch") is None:
+HERE = importlib.util.find_spec("torch") is not None
+
+if not HERE:
 
     def pytest_pycollect_makemodule(module_path, parent):
         """One skipped test in place of a module, whose imports would fail."""
@@ -25,3 +27,12 @@ class NoTorch(pytest.Item):
 
     def runtest(self):
         pytest.skip('torch is not installed (pip install "vultus[train]")')
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Networks this small are slower with more threads, and tests share the machine."""
+    if HERE:
+        import torch
+
+        torch.set_num_threads(1)

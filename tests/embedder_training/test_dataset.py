@@ -144,7 +144,8 @@ def test_omniglot_bits(tmp_path):
     ink = np.zeros((3, 105, 105), np.uint8)
     ink[0, 2, 3] = ink[1, 104, 104] = ink[2, 0, 0] = 1
     np.savez(tmp_path / "o.npz", ink=np.packbits(ink, axis=-1), alphabet=np.array([1, 1, 2]),
-             character=np.array([4, 5, 1]), part=np.array(["background"] * 2 + ["evaluation"]))  # fmt: skip
+             character=np.array([4, 5, 1]),
+             part=np.array(["background"] * 2 + ["evaluation"]))  # fmt: skip
     found = open_pictures(tmp_path / "o.npz", side=105, channels=1, cache=tmp_path / "c")
     np.testing.assert_array_equal(found.pixels[..., 0], ink * 255)
     assert found.names == ("1/0004", "1/0005", "2/0001")

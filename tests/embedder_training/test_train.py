@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,8 @@ from embedder.train import (
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Recipe(
-    network="small", dim=16, augmentation="digits", batch=48, per_class=6, steps=60, warmup=10,
-    rate=2e-3, evaluate=30, checkpoint=20, ema=0.9, dropout=0.1,
+    network="small", dim=16, augmentation="digits", batch=48, per_class=6, steps=40, warmup=5,
+    rate=2e-3, evaluate=20, checkpoint=20, ema=0.9, dropout=0.1,
     objectives=(Weighted("triplet", options={"margin": 0.3}),), validation=0.25, test=0.0,
 )  # fmt: skip
 
@@ -61,21 +61,21 @@ def same(one, other):
 def test_it_learns_and_writes_what_it_did(tmp_path):
     done = train(TINY, tmp_path, pictures=PICTURES, device="cpu", quiet=True)
     assert done.ended == "steps"
-    assert done.steps == 60
+    assert done.steps == 40
     assert done.warnings == ()
-    assert done.eer < 0.05
+    assert done.eer < 0.15
     with (tmp_path / "log.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     losses = [float(r["loss"]) for r in rows if r["loss"]]
-    assert [int(r["step"]) for r in rows if r["loss"]] == [1, 10, 20, 30, 40, 50, 60]
-    assert [int(r["step"]) for r in rows if r["eer"]] == [30, 60]
+    assert [int(r["step"]) for r in rows if r["loss"]] == [1, 10, 20, 30, 40]
+    assert [int(r["step"]) for r in rows if r["eer"]] == [20, 40]
     assert min(losses) >= 0
     found = checkpoint.load(checkpoint.find(tmp_path))
     assert found.recipe == TINY
     pictures = torch.zeros(1, 1, 28, 28)
     assert found.network()(pictures).shape == (1, 16)
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == [
-        "best", "step-00000040", "step-00000060", "tensorboard",
+        "best", "step-00000020", "step-00000040", "tensorboard",
     ]  # fmt: skip
 
 
@@ -117,23 +117,24 @@ def finish(process):
 def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     script = tmp_path / "go.py"
     script.write_text(SCRIPT.format(here=str(Path(__file__).parent)))
-    whole = start(script, tmp_path / "whole", 40)
-    broken = start(script, tmp_path / "broken", 40)
-    mark = checkpoint.at_step(tmp_path / "broken", 12) / checkpoint.FACTS
+    whole = start(script, tmp_path / "whole", 24)
+    broken = start(script, tmp_path / "broken", 24)
+    mark = checkpoint.at_step(tmp_path / "broken", 6) / checkpoint.FACTS
     deadline = time.monotonic() + 150
     while not mark.is_file() and broken.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     broken.send_signal(signal.SIGKILL)
     broken.communicate()
     assert broken.returncode == -signal.SIGKILL
-    assert not checkpoint.at_step(tmp_path / "broken", 40).exists()
-    finish(start(script, tmp_path / "broken", 40))
+    assert not checkpoint.at_step(tmp_path / "broken", 24).exists()
+    finish(start(script, tmp_path / "broken", 24))
     finish(whole)
-    end = [checkpoint.at_step(tmp_path / name, 40) for name in ("whole", "broken")]
+    end = [checkpoint.at_step(tmp_path / name, 24) for name in ("whole", "broken")]
     assert same(*map(weights, end))
     assert checkpoint.load(end[0]).facts == checkpoint.load(end[1]).facts
-    steps = [r.split(",")[0] for r in (tmp_path / "broken" / "log.csv").read_text().splitlines()]
-    assert steps == [r.split(",")[0] for r in (tmp_path / "whole" / "log.csv").read_text().splitlines()]  # fmt: skip
+    logs = [(tmp_path / name / "log.csv").read_text() for name in ("whole", "broken")]
+    steps = [[line.split(",")[0] for line in log.splitlines()] for log in logs]
+    assert steps[0] == steps[1]
 
 
 def test_resume_wants_the_same_recipe(tmp_path):
@@ -163,13 +164,13 @@ def test_early_stopping(tmp_path):
 
 def test_self_supervision_needs_no_labels(tmp_path):
     loose = from_arrays(PICTURES.pixels)
-    recipe = TINY.but(self_supervised=True, augmentation="views", steps=25, validation=0.1,
-                      objectives=[Weighted("nt-xent")])  # fmt: skip
+    recipe = TINY.but(self_supervised=True, steps=40, validation=0.1, batch=32, ema=0.0,
+                      objectives=[Weighted("nt-xent", options={"temperature": 0.2})])  # fmt: skip
     done = train(recipe, tmp_path, pictures=loose, device="cpu", quiet=True)
     assert done.eer is None
     with (tmp_path / "log.csv").open(newline="") as file:
         losses = [float(r["loss"]) for r in csv.DictReader(file)]
-    assert losses[-1] < 0.85 * losses[0]
+    assert losses[-1] < 0.75 * losses[0]
     with pytest.raises(BadRecipe, match="two views"):
         train(recipe.but(augmentation="none"), tmp_path / "x", pictures=loose, device="cpu")
 
@@ -182,21 +183,27 @@ def test_a_teacher_is_followed(tmp_path):
     train(recipe, tmp_path, pictures=PICTURES.taught(vectors), device="cpu", quiet=True)
     with (tmp_path / "log.csv").open(newline="") as file:
         losses = [float(r["loss"]) for r in csv.DictReader(file) if r["loss"]]
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]
 
 
 @pytest.mark.parametrize("name", ["triplet", "supcon", "distil-similarity"])
 def test_a_batch_in_chunks_has_the_gradients_of_the_whole(name):
     """With normalisation standing still; moving, each chunk has its own mean by design."""
     torch.manual_seed(0)
-    x, labels, teacher = torch.rand(12, 1, 28, 28) * 255, torch.arange(4).repeat(3), torch.rand(12, 8)
+    x, labels, teacher = (
+        torch.rand(12, 1, 28, 28) * 255,
+        torch.arange(4).repeat(3),
+        torch.rand(12, 8),
+    )
     objective = Objective([Weighted(name)], dim=8, classes=4)
     found = []
     for chunk in (None, 5):
         torch.manual_seed(1)
         network = build("small", dim=8).eval()
         recipe = TINY.but(chunk=chunk, accumulate=2)
-        done = backward(network, objective, x, labels, teacher, recipe, Place(torch.device("cpu")), 7)
+        done = backward(
+            network, objective, x, labels, teacher, recipe, Place(torch.device("cpu")), 7
+        )
         found.append((done.loss, [p.grad for p in network.parameters()]))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     for one, other in zip(found[0][1], found[1][1], strict=True):
@@ -280,9 +287,9 @@ def test_two_processes_train(tmp_path):
 
 
 def test_a_run_made_to_collapse_is_stopped(tmp_path):
-    recipe = TINY.but(steps=200, rate=30.0, warmup=0, clip=0.0, augmentation="none",
-                      stop_on_collapse=True, optimizer="sgd",
-                      objectives=[Weighted("triplet", options={"margin": 4.0, "mining": "hard"})])  # fmt: skip
+    hard = Weighted("triplet", options={"margin": 4.0, "mining": "hard"})
+    recipe = TINY.but(steps=150, rate=30.0, warmup=0, clip=0.0, augmentation="none",
+                      stop_on_collapse=True, optimizer="sgd", objectives=[hard])  # fmt: skip
     with pytest.raises(TrainingCollapsed, match="step"):
         train(recipe, tmp_path, pictures=PICTURES, device="cpu", quiet=True)
 
@@ -294,7 +301,7 @@ def test_the_rate_rises_then_falls():
     assert rates[9] == rates[10] == 1.0
     assert rates[60] == pytest.approx(0.55)
     assert rates[-1] == pytest.approx(0.1, abs=1e-3)
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[10:]))
 
 
 def test_the_rate_finder_finds_one_that_learns():

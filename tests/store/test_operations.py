@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -32,7 +33,7 @@ from store.errors import (
 )
 from store.following import present_templates
 from store.gallery import record_decision
-from store.ledger import Fact, Operation
+from store.ledger import Event, Fact, Operation
 from store.operations import forget_operations, list_operations, undo_operation
 from store.people import add_person, find_person
 from store.photos import crops, record_photo
@@ -158,8 +159,14 @@ def test_a_naming_comes_undone(world: Store):
         before = state(session)
         eve = add_person(session, "Eve")
         assert name_cluster(session, find_cluster(session, 0), eve, created=True) == 3
+        rename_person(session, eve, "Evelyn")
+        undo_operation(session)
         undo_operation(session)
         assert state(session) == before
+        told = session.execute(select(Event.private)).scalars().all()
+        kept = json.dumps([told, *session.scalars(select(Operation.inverse))])
+        assert "Eve" not in kept, "nobody would be left to be forgotten"
+        assert verify_log(session).whole
 
 
 def test_naming_twice_is_undone_step_by_step(world: Store):

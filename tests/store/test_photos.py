@@ -1,4 +1,6 @@
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +38,19 @@ def test_photos_are_found_by_digest_or_path(store: Store, new_photo: Callable):
         assert find_photos(session, "a.jpg") == find_photos(session, photo.digest) == [photo]
         with pytest.raises(UnknownPhoto, match=r"'b\.jpg'"):
             find_photos(session, "b.jpg")
+
+
+def test_a_photo_is_found_by_a_file_of_the_same_bytes(store: Store, tmp_path: Path):
+    file = tmp_path / "elsewhere.jpg"
+    file.write_bytes(b"0")
+    digest = hashlib.sha256(b"0").hexdigest()
+    with store.begin() as session:
+        photo = record_photo(session, digest, "a.jpg", 1, 640, 480, outcome="enrolled")
+        assert find_photos(session, file) == [photo]
+        file.write_bytes(b"1")
+        for other in (file, tmp_path):
+            with pytest.raises(UnknownPhoto):
+                find_photos(session, other)
 
 
 def test_a_face_keeps_what_it_was_given(store: Store, give: Callable, new_photo: Callable):

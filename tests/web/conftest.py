@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -35,10 +36,18 @@ class Served:
     keys: dict[str, str]
     process: subprocess.Popen[str]
     log: Path
+    certificate: Path | None = None
 
     def client(self, key: str = "admin") -> httpx.Client:
         head = {"Authorization": f"Bearer {self.keys[key]}"}
-        return httpx.Client(base_url=self.url, headers=head, timeout=30)
+        verify: ssl.SSLContext | bool = True
+        if self.certificate is not None:
+            verify = ssl.create_default_context(cafile=self.certificate)
+        return httpx.Client(base_url=self.url, headers=head, timeout=30, verify=verify)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
 
     def uid(self, name: str) -> str:
         with self.client() as http:
@@ -76,7 +85,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def make_keys(database: Path) -> dict[str, str]:
+def make_keys(database: Path | str) -> dict[str, str]:
     """A key a scope, one for the site north, one revoked and one expired."""
     from datetime import UTC, datetime
 
@@ -128,43 +137,48 @@ def gallery(
     return copy
 
 
-def start(
-    database: Path, environment: dict[str, str], log: Path, *more: str
-) -> tuple[subprocess.Popen[str], str]:
-    """Start a server and wait until it is ready."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with log.open("w") as written:
-        process = subprocess.Popen(
-            [sys.executable, "-c", CODE, "serve", "--port", str(port), "--database",
-             str(database), *more],
-            env=environment, text=True, stderr=written, stdout=written,
-        )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    end = time.monotonic() + 90
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/health/ready", timeout=2).status_code == 200:
-                return process, url
-        except httpx.HTTPError:
-            time.sleep(0.1)
-    process.kill()
-    pytest.fail(f"the server did not start: {log.read_text()[-2000:]}")
+@pytest.fixture(scope="session")
+def launch(environment: dict[str, str]) -> Callable[..., Served]:
+    """Start a server of a gallery with fresh keys, or with those it has, and wait for it."""
+
+    def started(
+        database: Path | str, log: Path, *more: str, keys: dict[str, str] | None = None,
+        certificate: Path | None = None,
+    ) -> Served:  # fmt: skip
+        keys = make_keys(database) if keys is None else keys
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        with log.open("w") as written:
+            process = subprocess.Popen(
+                [sys.executable, "-c", CODE, "serve", "--port", str(port), "--database",
+                 str(database), *more],
+                env=environment, text=True, stderr=written, stdout=written,
+            )  # fmt: skip
+        url = f"http{'' if certificate is None else 's'}://localhost:{port}"
+        served = Served(url, Path(database), keys, process, log, certificate)
+        end = time.monotonic() + 90
+        while time.monotonic() < end and process.poll() is None:
+            try:
+                with served.client() as http:
+                    if http.get("/health/ready", timeout=2).status_code == 200:
+                        return served
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        process.kill()
+        pytest.fail(f"the server did not start: {log.read_text()[-2000:]}")
+
+    return started
 
 
 @pytest.fixture(scope="session")
 def server(
     gallery: Callable[[Path], Path],
-    environment: dict[str, str],
+    launch: Callable[..., Served],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Served]:
     """`vultus serve` on a free port; tests add their own people and do not touch the four."""
     place = tmp_path_factory.mktemp("served")
-    database = gallery(place)
-    keys = make_keys(database)
-    log = place / "server.log"
-    process, url = start(database, environment, log, "--failures", "400/1m")
-    yield Served(url, database, keys, process, log)
-    process.send_signal(signal.SIGTERM)
-    process.wait(30)
+    served = launch(gallery(place), place / "server.log", "--failures", "400/1m")
+    yield served
+    served.stop()

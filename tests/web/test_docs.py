@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -38,16 +39,22 @@ def test_the_commands_run_as_they_stand(
     assert "vultus_decisions_total" in done.stdout
 
 
+def film(video: Path, picture: Path, frames: int) -> None:
+    """A video of a picture that does not move."""
+    seen = cv2.imread(str(picture))
+    size = (seen.shape[1], seen.shape[0])
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 5.0, size)
+    for _ in range(frames):
+        writer.write(seen)
+    writer.release()
+
+
 def test_the_gate_opens_for_a_face_in_a_video(
     server: Served, album: dict[str, list[Path]], tmp_path: Path
 ):
     name = next(iter(album))
-    picture = cv2.imread(str(album[name][4]))
     video = tmp_path / "gate.avi"
-    size = (picture.shape[1], picture.shape[0])
-    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 5.0, size)
-    writer.write(picture)
-    writer.release()
+    film(video, album[name][4], 1)
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "gate_loop.py", "--server", server.url, "--source",
          str(video), "--person", server.uid(name)],
@@ -56,3 +63,25 @@ def test_the_gate_opens_for_a_face_in_a_video(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"open for {name}" in done.stdout
+
+
+def test_a_stream_that_ends_is_opened_again(
+    album: dict[str, list[Path]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    spec = importlib.util.spec_from_file_location("gate", ROOT / "examples" / "gate_loop.py")
+    assert spec is not None
+    assert spec.loader is not None
+    gate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gate)
+    video = tmp_path / "camera.avi"
+    stream = gate.Newest(f"file://{video}", again=0.05)  # not there yet
+    frames = stream.frames()
+    film(tmp_path / "written.avi", next(iter(album.values()))[0], 3)
+    (tmp_path / "written.avi").rename(video)
+    shape = next(frames).shape
+    video.unlink()  # the camera is away, and comes back
+    film(tmp_path / "written.avi", next(iter(album.values()))[0], 3)
+    (tmp_path / "written.avi").rename(video)
+    assert [next(frames).shape for _ in range(10)] == [shape] * 10
+    stream.ended = True
+    assert "opening it again" in capfd.readouterr().out

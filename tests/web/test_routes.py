@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import signal
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -251,48 +252,101 @@ def test_errors_have_one_form(server: Served):
 
 
 def test_a_job_survives_the_death_of_its_server(
-    gallery, environment: dict[str, str], tmp_path: Path, album: dict[str, list[Path]]
+    gallery, launch, tmp_path: Path, album: dict[str, list[Path]]
 ):
-    import importlib.util
-    import zipfile
-
-    beside = Path(__file__).parent / "conftest.py"
-    spec = importlib.util.spec_from_file_location("web_conftest", beside)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["web_conftest"] = module
-    spec.loader.exec_module(module)
     database = gallery(tmp_path)
-    keys = module.make_keys(database)
     archive = tmp_path / "people.zip"
     with zipfile.ZipFile(archive, "w") as written:
-        for name, files in list(album.items())[4:]:
-            for file in files:
+        for name, files in list(album.items())[4:9]:
+            for file in files[:4]:
                 written.write(file, f"{name}/{file.name}")
-    process, url = module.start(database, environment, tmp_path / "one.log")
-    with Client(url, keys["admin"]) as client:
+    first = launch(database, tmp_path / "one.log")
+    with Client(first.url, first.keys["admin"]) as client:
         job = client.start_job("enrol_zip", archive)
         while client.job(job.uid).state == "waiting":
             time.sleep(0.02)
-    process.kill()
-    process.wait()
-    process, url = module.start(database, environment, tmp_path / "two.log")
+    first.process.kill()
+    first.process.wait()
+    second = launch(database, tmp_path / "two.log", keys=first.keys)
     try:
-        with Client(url, keys["admin"], timeout=60) as client:
-            end = time.monotonic() + 60
-            while not client.job(job.uid).over and time.monotonic() < end:
-                time.sleep(0.2)
-            done = client.job(job.uid)
+        with Client(second.url, second.keys["admin"], timeout=60) as client:
+            done = ended(client, job.uid)
             assert done.state == "done", done
-            counts = done.result["enrolled"] + done.result["unchanged"]
-            assert counts == done.total == sum(len(f) for f in list(album.values())[4:])
-            with module.Served(url, database, keys, process, tmp_path / "two.log").client() as http:
+            assert done.result["enrolled"] + done.result["unchanged"] == done.total == 20
+            with second.client() as http:
                 events = http.get(f"/v1/jobs/{job.uid}/events").text
             assert events.startswith("event: end\ndata: {")
-            assert len(list(client.people())) == len(album)
+            assert len(list(client.people())) == 9
     finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) in (0, -signal.SIGTERM)
+        assert second.stop() in (0, -signal.SIGTERM)
     assert not list(database.with_suffix(".jobs").glob("*"))
+
+
+def ended(client: Client, uid: str):
+    """A job once it is over."""
+    end = time.monotonic() + 60
+    while not client.job(uid).over and time.monotonic() < end:
+        time.sleep(0.1)
+    return client.job(uid)
+
+
+def test_a_job_purges_and_one_prepares_a_migration(server: Served, client: Client):
+    with server.client() as http:
+        gone = {"name": "Long Gone", "expires": "2020-01-01"}
+        uid = http.post("/v1/people", json=gone).json()["person"]["uid"]
+        job = http.post("/v1/jobs", params={"kind": "purge", "site": "elsewhere"}).json()["uid"]
+        assert ended(client, job).result["people"] == []  # that site has nobody
+        job = http.post("/v1/jobs", params={"kind": "purge"}).json()["uid"]
+        done = ended(client, job)
+        assert (done.state, done.result["people"], done.result["pending"]) == ("done", [uid], "")
+        assert http.get(f"/v1/people/{uid}").status_code == 404
+        assert "Long Gone" not in http.get(f"/v1/jobs/{job}").text
+        unknown = http.post("/v1/jobs", params={"kind": "migrate", "model": "nobody's"})
+        assert 400 <= unknown.status_code < 500
+        asked = http.post("/v1/jobs", params={"kind": "migrate", "model": "sface-mirror"})
+        done = ended(client, asked.json()["uid"])
+        assert done.state == "done", done
+        assert done.result["encoded"] == done.total > 0
+    with server.client("north") as http:
+        refused = http.post("/v1/jobs", params={"kind": "purge", "site": "north"})
+        assert refused.json()["error"]["code"] == "scope"
+
+
+def test_clusters_are_corrected_and_undone(
+    server: Served, client: Client, album: dict[str, list[Path]], tmp_path: Path
+):
+    archive = tmp_path / "library.zip"
+    with zipfile.ZipFile(archive, "w") as written:
+        for number, files in enumerate(list(album.values())[-3:]):
+            for file in files[-3:]:
+                written.write(file, f"{number}-{file.name}")
+    assert ended(client, client.start_job("cluster", archive).uid).state == "done"
+    with server.client() as http:
+
+        def sizes() -> list[int]:
+            return sorted(one["size"] for one in http.get("/v1/clusters").json()["items"])
+
+        before = sizes()
+        first = http.get("/v1/clusters").json()["items"][0]
+        number = first["number"]
+        assert http.get(f"/v1/clusters/{number}").json() == first
+        assert http.get("/v1/clusters/99999").json()["error"]["code"] == "unknown_cluster"
+        faces = http.get(f"/v1/clusters/{number}/faces").json()["items"]
+        one = {"templates": [faces[0]["template"]]}
+        parted = http.post(f"/v1/clusters/{number}/split", json=one).json()
+        assert sizes() == sorted([*before[:-1], before[-1] - 1, 1])
+        moved = http.post("/v1/faces/move", json=one | {"to": number}).json()
+        assert sizes() == before
+        for done in (moved, parted):
+            undone = http.post("/v1/undo", json={"operation": done["operation"]})
+            assert undone.status_code == 200, undone.text
+        assert sizes() == before
+        numbers = [row["number"] for row in http.get("/v1/clusters").json()["items"][:2]]
+        merged = http.post("/v1/clusters/merge", json={"numbers": numbers}).json()
+        assert len(sizes()) == len(before) - 1
+        http.post("/v1/undo", json={"operation": merged["operation"]})
+        assert sizes() == before
+        for hint in http.get("/v1/suggestions").json()["items"]:
+            assert {side["size"] > 0 for side in hint["sides"]} == {True}
+        nobody = http.post("/v1/suggestions/0123456789abcdef", json={"answer": "same"})
+        assert 400 <= nobody.status_code < 500

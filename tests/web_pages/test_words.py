@@ -19,7 +19,7 @@ BUILT = {
     "answer": ("yes", "no", "unsure"), "identify.badge": ("yes", "no", "unsure"),
     "identify.answer": ("no", "unsure"), "outcome": ("enrolled", "unchanged", "rejected"),
     "kind": ("verify", "identify", "compare"),
-    "done": ("name", "rename", "merge", "split", "move", "not", "together", "apart"),
+    "done": ("name", "rename", "merge", "split", "move", "not", "together", "apart", "cluster"),
     "suggest": ("same", "different", "skip", "merge", "split"),
     "suggest.done": ("same", "different", "skip"),
     "library": ("name",),

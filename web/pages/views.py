@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -83,8 +83,9 @@ def _who(request: Request) -> Principal | None:
 
 
 def _open(
-    request: Request, name: str, path: str, *, kiosk: bool = False, **values: object
-) -> Response:
+    request: Request, name: str, path: str, *, kiosk: bool = False,
+    **values: Any,  # noqa: ANN401 - what the page's script is told
+) -> Response:  # fmt: skip
     """A page, the sign-in, or a word on what the key lacks."""
     who = _who(request)
     if who is None:

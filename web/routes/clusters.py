@@ -18,8 +18,8 @@ from web import schemas, showing
 from web.acting import parts_for
 from web.auth import Principal
 from web.depends import Cursor, Enroller, Limit, Served, cursor_of, place_of
-from web.enrolling import require_site
-from web.errors import BodyUnusable, Forbidden
+from web.enrolling import require_everywhere, require_site
+from web.errors import BodyUnusable
 from web.services import Services
 
 router = APIRouter(prefix="/v1", tags=["clusters"])
@@ -27,18 +27,12 @@ _LARGEST = 1 << 31
 _SHOWN = 3  # faces of each side of a suggestion
 
 
-def _require_everywhere(who: Principal) -> None:
-    """A library belongs to no site."""
-    if who.sites is not None:
-        raise Forbidden("Clusters are of all sites, and this key is limited to some.", "site")
-
-
 @router.get("/clusters", summary="The clusters of the last clustering")
 def clusters(
     served: Served, who: Enroller, cursor: Cursor = None, limit: Limit = 50
 ) -> schemas.ClustersPage:
     """By number, the largest first; each with a face to show."""
-    _require_everywhere(who)
+    require_everywhere(who)
     after = place_of(cursor) or 0
     with served.parts.store.read() as session:
         run = latest_run(session)
@@ -60,12 +54,31 @@ def clusters(
     return schemas.ClustersPage(items=items, next=following)
 
 
+@router.get("/clusters/{number}", summary="One cluster")
+def cluster(number: int, served: Served, who: Enroller) -> schemas.Cluster:
+    """Its size and, once it has one, its name."""
+    require_everywhere(who)
+    with served.parts.store.read() as session:
+        found = _cluster(session, number)
+        run = latest_run(session)
+        rows = [] if run is None else clusters_of(session, run)
+        row = next(row for row in rows if row.id == found.id)
+        faces = first_faces(session, [row.id])
+        uids = template_uids(session, list(faces.values()))
+        whose = person_rows(session, [] if row.person_id is None else [row.person_id])
+    return schemas.Cluster(
+        number=row.number, size=row.size, name=row.name,
+        person=whose[0].uid if whose else None,
+        thumbnail=showing.crop_url(uids.get(faces.get(row.id, 0))),
+    )  # fmt: skip
+
+
 @router.get("/clusters/{number}/faces", summary="The faces of a cluster")
 def faces(
     number: int, served: Served, who: Enroller, cursor: Cursor = None, limit: Limit = 50
 ) -> schemas.FacesPage:
     """Each a template, with its crop and the photo it is from."""
-    _require_everywhere(who)
+    require_everywhere(who)
     after = place_of(cursor) or 0
     with served.parts.store.read() as session:
         ids = cluster_faces(session, _cluster(session, number))
@@ -93,7 +106,7 @@ def name_cluster(
     number: int, body: schemas.ClusterName, served: Served, who: Enroller
 ) -> schemas.Named:
     """Its faces become that person's templates; it can be undone."""
-    _require_everywhere(who)
+    require_everywhere(who)
     parts = parts_for(served.parts, who.actor)
     number = number if 0 <= number < _LARGEST else -1
     named = name_person(parts, number, body.name, require_site(body.site, who))
@@ -145,7 +158,7 @@ def part(number: int, body: schemas.Faces, served: Served, who: Enroller) -> sch
 @router.get("/suggestions", summary="What a person should look at")
 def suggestions(served: Served, who: Enroller) -> schemas.SuggestionsList:
     """Clusters that may be one person, or one that may be two; answered ones are left out."""
-    _require_everywhere(who)
+    require_everywhere(who)
     hints = clustering_edits.pending_suggestions(served.parts)
     with served.parts.store.read() as session:
         run = latest_run(session)
@@ -178,7 +191,7 @@ def answer(suggestion: str, body: schemas.Said, served: Served, who: Enroller) -
 
 def _anywhere(served: Services, who: Principal, templates: list[str]) -> tuple[Any, list[int]]:
     """The gallery as the key's, and numbers of templates of any site."""
-    _require_everywhere(who)
+    require_everywhere(who)
     parts = parts_for(served.parts, who.actor)
     with parts.store.read() as session:
         return parts, [row.id for row in templates_by_uid(session, templates)]
@@ -212,7 +225,7 @@ def _told(done: corrections.Corrected) -> schemas.Correction:
 @router.get("/operations", summary="What was done with people, the latest first")
 def operations(served: Served, who: Enroller, limit: Limit = 50) -> schemas.OperationsList:
     """Each can be undone by its number, unless a later one stands in the way."""
-    _require_everywhere(who)
+    require_everywhere(who)
     found = corrections.operations(served.parts, limit)
     return schemas.OperationsList(items=[schemas.Operation(**one.to_dict()) for one in found])
 
@@ -220,7 +233,7 @@ def operations(served: Served, who: Enroller, limit: Limit = 50) -> schemas.Oper
 @router.post("/undo", summary="Undo an operation")
 def undo(body: schemas.Undo, served: Served, who: Enroller) -> schemas.Operation:
     """The latest, where no number is given."""
-    _require_everywhere(who)
+    require_everywhere(who)
     if body.operation is not None and body.operation >= _LARGEST:
         raise BodyUnusable("There is no operation of such a number.", "unknown_operation",
                            status=404)  # fmt: skip

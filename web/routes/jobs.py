@@ -15,14 +15,15 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from embedder.encoder import card_of
 from store.audit import append_event
 from store.jobs import JobRecord, add_job, cancel_job, find_job, jobs_page
 from web import schemas, showing
 from web.auth import Principal
 from web.depends import Cursor, Enroller, Limit, Served, next_of, place_of
-from web.enrolling import ON_MULTIPLE, require_site
+from web.enrolling import ON_MULTIPLE, require_everywhere, require_site
 from web.errors import BodyTooLarge, BodyUnusable
-from web.job_kinds import KINDS, UPLOADS
+from web.job_kinds import EVERYWHERE, KINDS, UPLOADS
 from web.jobs import ARCHIVE
 from web.services import Services
 
@@ -39,22 +40,36 @@ Kind = Annotated[str, Query(pattern=f"^({'|'.join(KINDS)})$", description=", ".j
 )  # fmt: skip
 async def ask(
     request: Request, served: Served, who: Enroller, kind: Kind,
-    site: Annotated[str, Query(max_length=200)] = "",
+    site: Annotated[
+        str | None, Query(max_length=200, description="For enrol_zip, and to purge only there.")
+    ] = None,
     on_multiple: Annotated[str, Query(pattern=f"^({'|'.join(ON_MULTIPLE)})$")] = "reject",
     k: Annotated[int | None, Query(ge=1, le=100_000, description="For cluster.")] = None,
+    model: Annotated[
+        str | None, Query(max_length=200, description="For migrate: the encoder.")
+    ] = None,
 ) -> schemas.Job:  # fmt: skip
     """The body is a zip of photos: `Name/1.jpg` or `Name.jpg` for enrol_zip, any for cluster.
 
-    The answer comes at once; follow the job by its events. It survives a restart of the server.
+    `migrate` encodes the gallery with another encoder and leaves the cut-over to `vultus migrate`;
+    `purge` erases what may be kept no longer. The answer comes at once; follow the job by its
+    events. It survives a restart of the server.
     """
-    require_site(site, who)
+    require_site(site or "", who)
     if kind not in UPLOADS or who.sites is not None:
         who.require("admin")
+    if kind in EVERYWHERE or (kind == "purge" and site is None):
+        require_everywhere(who)
+    if kind == "migrate":
+        card_of(model or "")
     uid = secrets.token_hex(16)
     folder = served.jobs.place(uid)
     if kind in UPLOADS:
         await _receive(request, folder, served.settings.max_archive)
-    given = {"site": site, "on_multiple": on_multiple, "k": k, "actor": who.actor}
+    given = {
+        "site": site or "", "only": site, "on_multiple": on_multiple, "k": k, "model": model,
+        "actor": who.actor,
+    }  # fmt: skip
     row = await run_in_threadpool(_add, served, kind, given, who, uid)
     served.jobs.wake()
     return showing.job(row)

@@ -1,6 +1,6 @@
 // The library: a wall of faces by cluster, and whose they are.
 
-import { $, announce, ask, complain, el, moment, number, opened, similarity, t, tn, toast } from "./page.js";
+import { $, announce, ask, complain, el, moment, number, opened, similarity, t, tn, toast, told } from "./page.js";
 import { Wall } from "./wall.js";
 
 const wall = new Wall($("wall"), { fill, tools, choose, drop });
@@ -171,20 +171,23 @@ const reply = (answer) => correct(() => ask("POST", `/v1/suggestions/${hint.id}`
 
 // What was done, and undoing it
 
+/** What an operation did, in words; a kind that this page does not know, by its name. */
+const what = ({ kind, people }) => (told.text[`done.${kind}`] ? t(`done.${kind}`, { people: people.join(", ") || t("done.nobody") }) : kind);
+
 async function history() {
   try {
     const { items } = await ask("GET", "/v1/operations?limit=8");
     $("operations").replaceChildren(...items.map((one) => el("li", {},
-      el("span", {}, t(`done.${one.kind}`, { people: one.people.join(", ") || t("done.nobody") }), el("br"), el("small", {}, one.undone ? t("done.undone") : moment(one.time))),
+      el("span", {}, what(one), el("br"), el("small", {}, one.undone ? t("done.undone") : moment(one.time))),
       one.undone || !one.undoable ? null : el("button", {
-        type: "button", className: "small quiet", "aria-label": t("library.undo.which", { what: t(`done.${one.kind}`, { people: one.people.join(", ") }) }),
+        type: "button", className: "small quiet", "aria-label": t("library.undo.which", { what: what(one) }),
         onclick: () => undo(one.number),
       }, t("library.undo")))));
     if (!items.length) $("operations").replaceChildren(el("li", { className: "soft" }, t("library.done.none")));
     $("undo").disabled = !items.some((one) => !one.undone && one.undoable);
   } catch (error) { complain(error); }
 }
-const undo = (operation = null) => correct(() => ask("POST", "/v1/undo", { operation }), (done) => t("library.undone", { what: t(`done.${done.kind}`, { people: done.people.join(", ") }) }));
+const undo = (operation = null) => correct(() => ask("POST", "/v1/undo", { operation }), (done) => t("library.undone", { what: what(done) }));
 $("undo").addEventListener("click", () => undo());
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, dialog")) return;
