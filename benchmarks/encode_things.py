@@ -36,7 +36,7 @@ def tight(picture: NDArray[np.uint8], ground: int) -> NDArray[np.uint8]:
 
 def fashion(data: Path, count: int, rng: np.random.Generator) -> tuple[Pictures, Pictures]:
     """Gallery and probes of Fashion-MNIST."""
-    file = np.load(io.BytesIO(lzma.open(data / "fashion_mnist.npz.xz").read()))
+    file = np.load(io.BytesIO(lzma.decompress((data / "fashion_mnist.npz.xz").read_bytes())))
     parts = []
     for part in ("train", "test"):
         rows = rng.permutation(len(file[f"y_{part}"]))[:count]

@@ -116,9 +116,9 @@ def _recipe(given: str | None, run: Path | None, choices: dict[str, Any]) -> Rec
     from embedder import checkpoint
     from embedder.recipe import open_recipe, parse_objectives
 
-    changes = {key: value for key, value in choices.items() if value is not None and value is not False}
-    if choices.get("bf16") is False:
-        changes["bf16"] = False
+    # a flag that was not given is False and says nothing; --fp32 says something
+    silent = {key for key, value in choices.items() if value is False and key != "bf16"}
+    changes = {k: v for k, v in choices.items() if v is not None and k not in silent}
     if "objectives" in changes:
         changes["objectives"] = parse_objectives(changes["objectives"])
     last = None if run is None else checkpoint.latest(run)

@@ -177,10 +177,14 @@ def _array(pixels: NDArray[np.uint8], labels: NDArray[Any], given: int) -> Itera
 
 def _omniglot(arrays: Any) -> Iterator[Item]:  # noqa: ANN401 - numpy's NpzFile
     """Ink becomes white on black; the class is `alphabet/character`; evaluation is the test."""
-    ink, alphabet, character = arrays["ink"], arrays["alphabet"], arrays["character"]
+    ink, alphabet, character = (
+        arrays["ink"],
+        arrays["alphabet"].astype(str),
+        arrays["character"].astype(str),
+    )
     part = arrays["part"].astype(str)
     for i in range(len(ink)):
-        label = f"{alphabet[i]}/{int(character[i]):04}"
+        label = f"{alphabet[i]}/{character[i]:0>4}"
         given = TEST if part[i] == "evaluation" else UNSAID
         yield Item(label, given, partial(_ink, ink[i]))
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from embedder.weights import write_atomically
 from enroll.errors import OutputUnusable
-from store.audit import append_event
+from store.audit import append_event, read_back
 from store.ledger import Event
 from store.photos import crops
 from verify.opening import Parts
@@ -60,7 +60,7 @@ def write_audit(parts: Parts, audit: GalleryAudit, out: Path) -> Path:
 def kept_audits(session: Session) -> list[Path]:
     """The folders that audits were written into."""
     query = select(Event.private).where(Event.action == WRITTEN, Event.private.is_not(None))
-    outs = {json.loads(text or "{}").get("out") for text in session.scalars(query)}
+    outs = {read_back(text).get("out") for text in session.scalars(query)}
     return sorted(Path(out) for out in outs if out)
 
 

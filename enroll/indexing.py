@@ -24,6 +24,7 @@ from index.rules import KINDS, Plan
 from store.changes import current_position, holds_position
 from store.following import stream_templates
 from store.gallery import gallery_uid, require_space
+from store.sealing import protection
 from store.sync import refresh, save
 from store.synced import SyncedIndex
 from verify.opening import Parts
@@ -238,11 +239,13 @@ def _compared(
     with parts.store.read() as session:
         require_space(session, card.space)
         end = current_position(session)
+        sealed = protection(session).sealed is not None
+    reason = "The gallery is sealed: kept in memory, never written." if sealed else choice.reason
     opened = open_with_marks(url, card.dim)
     synced = _synced(parts, opened)
     found = synced.position_in(opened.marks)
     nothing = IndexStatus(
-        url, choice.engine, choice.reason, "none yet", 0, template_count(parts), None, end.rev,
+        url, choice.engine, reason, "none yet", 0, template_count(parts), None, end.rev,
         0, 0, None, "", "", 0,
     )  # fmt: skip
     if opened.path is not None and not opened.path.exists():

@@ -146,7 +146,7 @@ def merged_uids(session: Session, person_uid: str) -> list[str]:
     merges = select(Event.subject, Event.details).where(Event.action == MERGE).order_by(Event.id)
     into: dict[str, str] = {}  # a merged person's uid → into whom, the last time
     for subject, details in session.execute(merges):
-        into[str(subject)] = str(json.loads(details).get("into"))
+        into[str(subject)] = str(read_back(details).get("into"))
     alive: set[str] = set()
     for some in _pieces(list(into)):
         alive.update(session.scalars(select(Person.uid).where(Person.uid.in_(some))))
@@ -228,6 +228,20 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def read_back(text: str | None) -> dict[str, Any]:
+    """What `canonical` wrote of a row; `{"unreadable": True}` where somebody has changed it.
+
+    Reading and erasing go on then: what was changed is `audit_check`'s to find.
+    """
+    if text is None:
+        return {}
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    return values if isinstance(values, dict) else {"unreadable": True}
+
+
 def _row(
     happening: Happening, number: int, time: datetime, actor: str, previous: str
 ) -> dict[str, Any]:
@@ -281,8 +295,8 @@ def about(uids: Sequence[str]) -> ColumnElement[bool]:
 
 def _names(private: str | None) -> set[str]:
     """Names of people in the private text of a row."""
-    values = {} if private is None else json.loads(private)
-    return {value for key, value in values.items() if key in NAME_KEYS and value}
+    values = (value for key, value in read_back(private).items() if key in NAME_KEYS)
+    return {value for value in values if isinstance(value, str) and value}
 
 
 def _pieces(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -1,6 +1,5 @@
 """Reading the log of what was done."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Row, select
 from sqlalchemy.orm import Session
 
-from store.audit import about, merged_uids
+from store.audit import about, merged_uids, read_back
 from store.errors import UnknownPerson
 from store.ledger import Event
 from store.people import find_person
@@ -125,8 +124,8 @@ def _logged(row: Row[Any]) -> Logged:
         action=row.action,
         subject=row.subject,
         person=row.person,
-        details=json.loads(row.details),
-        private=None if row.private is None else json.loads(row.private),
+        details=read_back(row.details),
+        private=None if row.private is None else read_back(row.private),
         erased=row.commitment is not None and row.private is None,
         hash=row.hash,
     )

@@ -8,7 +8,6 @@ Every erasure leaves a receipt (`store.receipts`) and a row of the log, neither 
 anybody.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
@@ -19,7 +18,15 @@ from sqlalchemy import ColumnElement, Text, cast, delete, exists, func, or_, sel
 from sqlalchemy.orm import Session
 
 from store.answered import forget_answers
-from store.audit import NAME_KEYS, append_event, canonical, erase_photos, erase_private, erase_rows
+from store.audit import (
+    NAME_KEYS,
+    append_event,
+    canonical,
+    erase_photos,
+    erase_private,
+    erase_rows,
+    read_back,
+)
 from store.changes import append_changes
 from store.jobs import FINISHED
 from store.ledger import Answered, Event, Job, Seal
@@ -126,7 +133,7 @@ def forget_photo(session: Session, what: str | Path, key: bytes | None = None) -
 def known_names(session: Session, person: Person) -> set[str]:
     """The name somebody has, and those that the log knows they had."""
     query = select(Event.private).where(Event.subject == person.uid, Event.private.is_not(None))
-    said = [json.loads(text or "{}") for text in session.scalars(query)]
+    said = [read_back(text) for text in session.scalars(query)]
     return {person.name, *(v[key] for v in said for key in NAME_KEYS if v.get(key))}
 
 
@@ -283,7 +290,7 @@ def _forget_sources(session: Session, lost: Sequence[tuple[str, str]]) -> tuple[
         holding = [Event.private.contains(canonical(source), autoescape=True) for source in some]
         query = select(Event.id, Event.private).where(Event.private.is_not(None), or_(*holding))
         for number, private in session.execute(query):
-            if json.loads(private or "{}").get("source") in some:
+            if read_back(private).get("source") in some:
                 numbers.add(number)
     events = erase_rows(session, sorted(numbers))
     return decisions, events + erase_photos(session, [digest for _, digest in lost])

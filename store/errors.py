@@ -480,4 +480,4 @@ def _next_step(reason: str) -> str:
         return "make room, then run this again"
     if "driver is not installed" in reason:
         return "install the driver, or name another database with --database"
-    return "check its path and permissions, or name another with --database"
+    return "check its path, its permissions and the free space, or name another with --database"

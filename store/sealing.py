@@ -262,7 +262,9 @@ def opened_crops(session: Session, rows: Sequence[StoredCrop]) -> list[bytes | N
         key = None if row.seal_id is None else keys.get(row.seal_id)
         if key is not None:
             belongs = crop_belongs(row.digest, row.box)
-            found.append(decrypt(key.aead, row.crop, belongs, "a crop"))
+            found.append(
+                decrypt(key.aead, row.crop, belongs, f"the crop of photo {row.digest[:12]}")
+            )
         else:
             found.append(row.crop if row.seal_id is None else None)
     return found
@@ -418,13 +420,13 @@ def _unlocked(
             epochs.add(0)
             continue
         if seal_id not in keys:
-            raise SealBroken("its data key is gone")
+            raise SealBroken(f"the data key of template {uid} is gone")
         head = blob[: _HEAD.size]
         if len(head) < _HEAD.size or head[0] != _VERSION:
-            raise SealBroken("a template is of another version")
+            raise SealBroken(f"template {uid} is damaged, or of another version")
         epochs.add(_HEAD.unpack(head)[1])
         belongs = _vector_belongs(uid, space, head)
-        plain.append(decrypt(keys[seal_id].aead, blob[_HEAD.size :], belongs, "a template"))
+        plain.append(decrypt(keys[seal_id].aead, blob[_HEAD.size :], belongs, f"template {uid}"))
     if len(epochs) != 1:
         raise RenewedMeanwhile
     return unpack(plain), epochs.pop(), keys

@@ -51,6 +51,9 @@ def unpack(blobs: Sequence[bytes]) -> NDArray[np.float32]:
     if not blobs:
         return np.zeros((0, 0), np.float32)
     if len({len(blob) for blob in blobs}) != 1:
-        raise InvalidVector("Vectors of several lengths cannot be read together; ask one space.")
+        raise InvalidVector(
+            "Vectors of several lengths cannot be read together: they are of several spaces, or a "
+            "row is damaged; restore the database from a backup then."
+        )
     flat = np.frombuffer(b"".join(blobs), STORED)
     return flat.reshape(len(blobs), -1).astype(np.float32)

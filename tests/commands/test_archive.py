@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -34,6 +35,9 @@ from store.session import Store
 from store.sync import open_synced
 from store.templates import add_template
 from store.vault import Master
+
+if TYPE_CHECKING:
+    from conftest import Gallery
 
 SPACE = "toy-8-abc"
 NAMES = ("Ada", "Zoë", "李雷", "Bob")
@@ -413,6 +417,10 @@ def test_flipped_bytes_change_nothing(new: Callable, tmp_path: Path):
     assert found > len(data) // 211 // 2
 
 
+def default_index(gallery: Gallery) -> Path:
+    return next(iter(gallery.database.parent.glob("*.vultus-index")))
+
+
 def test_the_commands(unchanged, inside: Callable, tmp_path: Path):
     file, other = tmp_path / "a.vultus", tmp_path / "other" / "gallery.sqlite3"
     with Store.open(unchanged.database) as store, store.read() as session:
@@ -434,6 +442,15 @@ def test_the_commands(unchanged, inside: Callable, tmp_path: Path):
     done = inside("import", file, "--database", other)
     assert done.code == 2
     assert "Nothing was changed" in done.err
+
+    key, opened = tmp_path / "key", tmp_path / "plain.vultus"
+    assert inside("seal", "new-key", key).code == 0
+    assert inside("seal", "on", *own.at, "--key-file", key).code == 0
+    assert default_index(unchanged).is_file(), "the index of what was copied is not ours"
+    for stdin in ("n\n", ""):
+        asked = inside("export", opened, *own.at, "--key-file", key, stdin=stdin)
+        assert (asked.code, opened.exists(), "is sealed" in asked.err) == (130, False, True)
+    assert inside("export", opened, *own.at, "--key-file", key, "--plain").code == 0
 
 
 def test_nothing_is_pickled(new: Callable, tmp_path: Path):

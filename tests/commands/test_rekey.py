@@ -106,6 +106,8 @@ def test_the_whole_life_of_a_sealed_gallery(
     assert findings["sealing"]["state"] == "ok"
     assert "renewable" in findings["sealing"]["found"]
     assert "in memory" in findings["index"]["found"]
+    index = inside("index", "status", *own.at, *key, "--format", "json").json()
+    assert (index["state"], "sealed" in index["reason"]) == ("none yet", True)
 
     assert inside("seal", "off", *own.at, *key, stdin="n\n").code == 130
     assert inside("seal", "off", *own.at, *key, "--yes").code == 0

@@ -325,7 +325,7 @@ def test_the_environment_chooses_the_model(graph: Path, monkeypatch: pytest.Monk
 
 
 def test_cards_by_name():
-    assert [card.name for card in known_models()] == ["sface", "sface-mirror"]
+    assert [card.name for card in known_models()] == ["sface", "sface-mirror", "picture"]
     assert card_of("sface") == CARD
     with pytest.raises(UnknownModel):
         card_of("")

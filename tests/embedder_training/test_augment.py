@@ -58,7 +58,7 @@ def test_each_way_changes_what_it_should(way):
         assert upper == 0
         assert lower > 0.3
     if way == "glasses":
-        assert lower == 0
+        assert lower < 1e-3  # the soft edge of a lens
     if way in {"mask", "glasses", "hand"}:
         assert changed.float().mean() < 0.6
 

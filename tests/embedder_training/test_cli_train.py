@@ -48,7 +48,9 @@ def test_train_resume_tune_export(people, tmp_path, monkeypatch):
     facts = json.loads(done.output)
     assert facts["steps"] == 8
     assert facts["warnings"] == []
-    tuned = call(train, "--init", run, "--data", people, "--out", tmp_path / "t", "--steps", 2, "-q")
+    tuned = call(
+        train, "--init", run, "--data", people, "--out", tmp_path / "t", "--steps", 2, "-q"
+    )
     assert "faces-tuned: 2 steps" in tuned.output
     recipe = json.loads((tmp_path / "t" / "step-00000002" / "state.json").read_text())["recipe"]
     assert recipe["frozen"] == 500

@@ -57,7 +57,9 @@ def test_a_margin_too_large_and_a_rate_too_high():
 
 
 def test_an_exploding_run():
-    said = run(Weighted("contrastive", options={"unit": False}), rate=1e6, optimizer=torch.optim.SGD)
+    said = run(
+        Weighted("contrastive", options={"unit": False}), rate=1e6, optimizer=torch.optim.SGD
+    )
     assert "no number" in said[0]
 
 
@@ -100,7 +102,10 @@ def test_the_numbers():
 
 def test_active_share_against_plain_loops():
     torch.manual_seed(1)
-    x, labels = nn.functional.normalize(torch.randn(9, 3)), torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 3])
+    x, labels = (
+        nn.functional.normalize(torch.randn(9, 3)),
+        torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 3]),
+    )
     squared = squared_distances(x)
     hits = [
         bool(squared[a, p] - squared[a, n] + 0.3 > 0)

@@ -295,6 +295,19 @@ def test_what_was_erased_cannot_come_back_unseen(full: Store):
     assert check(full).row == 6
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '"x"', '{"name": ["x"]}'])
+def test_a_changed_row_hinders_neither_reading_nor_erasing(store: Store, give: Callable, text: str):
+    with store.begin() as session:
+        ada, bob = add_person(session, "Ada"), add_person(session, "Bob")
+        give(session, ada)
+        merge_people(session, bob, ada)
+        append_event(session, "enrolled", ada.uid, {}, {"name": "Ada", "source": "a.jpg"})
+        session.execute(update(Event).values(details=text, private=text))
+        assert len(list(read_events(session))) == 2
+        forget_person(session, ada)
+    assert check(store).row == 1
+
+
 def test_erasing_twice_changes_nothing(full: Store):
     with full.begin() as session:
         assert erase_private(session, "uid-4") == 0

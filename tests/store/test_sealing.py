@@ -200,7 +200,7 @@ def test_what_a_forgotten_person_had_cannot_be_read_again(store: Store, key: Mas
         )  # fmt: skip
         session.add(back)
         session.flush()
-        with pytest.raises(SealBroken, match="its data key is gone"):
+        with pytest.raises(SealBroken, match=r"data key of template \w+ is gone"):
             vectors_of(session, 2, "other")
 
 
@@ -223,7 +223,7 @@ def test_a_row_put_in_anothers_place_does_not_open(store: Store, key: Master):
         one, other = rows(session)[:2]
         one.vector, other.vector = other.vector, one.vector  # of the same person and key
         session.flush()
-        with pytest.raises(SealBroken, match="a template was changed or moved"):
+        with pytest.raises(SealBroken, match=r"template \w+ was changed or moved"):
             vectors_of(session, 1, SPACE)
     with undone(store) as session:
         session.execute(update(Template).where(Template.id == 1).values(space="another-8"))
@@ -233,7 +233,7 @@ def test_a_row_put_in_anothers_place_does_not_open(store: Store, key: Master):
         first, second = rows(session, Face)[:2]
         first.crop, second.crop = second.crop, first.crop
         session.flush()
-        with pytest.raises(SealBroken, match="a crop was changed"):
+        with pytest.raises(SealBroken, match=r"crop of photo \w+ was changed"):
             crops(session, [1])
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from embedder.card import EncoderCard
+from embedder.card import WHOLE, EncoderCard
 from embedder.encoder import known_models
 from verify.calibration import (
     BINS,
@@ -29,7 +29,9 @@ WEIGHTS = st.dictionaries(
     st.integers(0, BINS - 1), st.integers(1, 400), min_size=1, max_size=20
 ).filter(lambda weights: sum(weights.values()) >= 10)
 SHARES = st.floats(0, 1)  # of the way from the smallest rate to the largest
-CARDS = pytest.mark.parametrize("card", known_models(), ids=lambda card: card.name)
+# things have no calibration that ships: what is alike differs from shop to shop
+FACES = [card for card in known_models() if card.alignment != WHOLE]
+CARDS = pytest.mark.parametrize("card", FACES, ids=lambda card: card.name)
 
 
 def lower_edge(place: int) -> float:

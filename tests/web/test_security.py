@@ -282,7 +282,8 @@ def test_a_thousand_guesses(server: Served):
     fresh = make_key(server.database, "behind-the-same-router")
     with httpx.Client(base_url=server.url) as http:  # from the address that guesses
         guess = {"Authorization": f"Bearer {new_key()[1]}"}
-        assert code(http.get("/v1/people", headers=guess)) == (429, "too_many_failures")
+        told = {code(http.get("/v1/people", headers=guess)) for _ in range(100)}
+        assert (429, "too_many_failures") in told
         assert http.post("/v1/session", json={"key": fresh}).status_code == 201
         right = {"Authorization": f"Bearer {fresh}"}
         assert httpx.get(f"{server.url}/v1/people", headers=right).status_code == 200
