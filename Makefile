@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := $(shell find vultus.py embedder index store enroll verify migrations web -type f -not -name '*.pyc')
+SOURCES := $(shell find vultus.py embedder index store enroll verify migrations web -name "*.py" -o -name "*.json" -o -name "*.html" -o -name "*.css" -o -name "*.js" -o -name "*.svg")
 
 .PHONY: demo test check bench docs release clean
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from embedder.cli import models
+from embedder.cli_train import export_command
 from verify.cli import format_option, gallery_options, leave
 from verify.decision import DEFAULT_FMR
 from verify.opening import Parts, Places
@@ -28,6 +29,9 @@ _SHOWN = 10
 _FLIP = (
     "kind", "template", "person", "and", "before", "similarity", "after", "similarity",
 )  # fmt: skip
+
+
+models.add_command(export_command)
 
 
 @models.command(
