@@ -133,6 +133,13 @@ def denied_people(
     return denied
 
 
+def denied_photos(session: Session, person_id: int) -> frozenset[str]:
+    """The sha256 of every photo that has a face which is known not to be that person."""
+    query = select(Photo.digest).join(Face, Face.photo_id == Photo.id)
+    query = query.join(Fact, Fact.face_id == Face.id)
+    return frozenset(session.scalars(query.where(Fact.person_id == person_id)))
+
+
 def constraints(session: Session, template_ids: Sequence[int]) -> Constraints:
     """What is known of some templates: pairs that belong together, and pairs that do not.
 

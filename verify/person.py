@@ -20,7 +20,7 @@ from verify.explain import explain as explanation_of
 from verify.opening import Parts
 from verify.pad import OFF, Pad, PadResult, apply
 
-_NOT_THEM = "not_this_person: it was said of this photo that it is not them (vultus undo --list)"
+NOT_THEM = "not_this_person: it was said of this photo that it is not them (vultus undo --list)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def verify_person(
         )  # fmt: skip
         decision = replace(decision, explanation=told)
     if _denied(parts, probe, person.id):
-        decision = replace(decision, match="no", reasons=(*decision.reasons, _NOT_THEM))
+        decision = replace(decision, match="no", reasons=(*decision.reasons, NOT_THEM))
     decision = apply(decision, pad.check(probe.shots, *shown), pad.mode)
     _record(parts, "verify", decision, probe.source, person.id)
     return decision

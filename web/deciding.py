@@ -22,6 +22,7 @@ from embedder.admission import Admission, admit
 from embedder.embed import FoundFace
 from embedder.photo import Photo, read_photo
 from embedder.quality import DEFAULT_GATE
+from store.facts import denied_people
 from store.people import site_ids
 from store.sync import refresh
 from verify import pair
@@ -30,6 +31,7 @@ from verify.decision import DEFAULT_FMR, Decision, rule_at
 from verify.errors import NoUsableFrame, ProbeRejected
 from verify.identify import Identification, identify
 from verify.pad import Pad, PadResult, Shot, apply
+from verify.person import NOT_THEM
 from web import metrics
 from web.auth import Principal
 from web.batching import Batcher
@@ -203,6 +205,8 @@ class Deciding:
                 vectors, person.templates, calibration, asked.rate, person.name,
                 unsure=asked.unsure,
             )  # fmt: skip
+            if await self._denied(person, shots, vectors):
+                decision = replace(decision, match="no", reasons=(*decision.reasons, NOT_THEM))
             decision = apply(decision, found, pad.mode)
             values = _values("verify", decision, asked.source, person.id, calibration_id)
             row = Row(principal.actor, values, person.rev, person.uid, counted=True)
@@ -218,6 +222,24 @@ class Deciding:
             "The gallery changes faster than this can be decided; send it again.", "overloaded",
             retry_after=1.0,
         )  # fmt: skip
+
+    async def _denied(
+        self, person: KnownPerson, shots: Sequence[Shot], vectors: NDArray[np.float32]
+    ) -> bool:
+        """Whether it was said of one of these very photos that its face is not the person."""
+        digests = [shot.photo.digest for shot in shots]
+        if person.denied.isdisjoint(digests):
+            return False
+
+        def look() -> bool:
+            space = self.parts.card.space
+            with self.parts.store.read() as session:
+                return any(
+                    person.id in denied_people(session, digest, space, vector[None])[0]
+                    for digest, vector in zip(digests, vectors, strict=True)
+                )
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, look)
 
     async def _gate(self, pad: Pad, shots: list[Shot], shown: Sequence[PadResult]) -> PadResult:
         if pad.mode == "off" or pad.gate is None:
@@ -267,7 +289,7 @@ class Deciding:
         vectors = await self.encode(chosen)
         loop = asyncio.get_running_loop()
         answers = await loop.run_in_executor(
-            self._pool, self._search, vectors, sites,
+            self._pool, self._search, seen.photo.digest, vectors, sites,
             {"fpir": fpir, "k": k, "unsure": unsure},
         )  # fmt: skip
         calibration_id = self.parts.calibration_id
@@ -285,15 +307,18 @@ class Deciding:
         return seen, list(zip(chosen, answers, strict=True))
 
     def _search(
-        self, vectors: NDArray[np.float32], sites: list[str] | None, rates: dict[str, Any]
-    ) -> list[Identification]:
+        self, digest: str, vectors: NDArray[np.float32], sites: list[str] | None,
+        rates: dict[str, Any],
+    ) -> list[Identification]:  # fmt: skip
         parts = self.parts
         refresh(parts.index)
         with parts.store.read() as session:
             within = None if sites is None else np.array(site_ids(session, sites), np.int64)
+            denied = denied_people(session, digest, parts.card.space, vectors)
             return identify(
-                vectors, parts.index, session, parts.calibration, within=within, **rates
-            )
+                vectors, parts.index, session, parts.calibration, within=within, denied=denied,
+                **rates,
+            )  # fmt: skip
 
     def require_open(self, session: Session, person: KnownPerson) -> None:
         """Refuse at once what the commit would refuse.

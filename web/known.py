@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from store.errors import SpaceMismatch, UnknownPerson
+from store.facts import denied_photos
 from store.schema import Gallery, Person, Site
 from store.templates import vectors_of
 from verify.opening import Parts
@@ -41,6 +42,7 @@ class KnownPerson:
     Attributes:
         id, uid, name, site, site_id: of the person.
         templates: float32 (M, D), unit rows.
+        denied: sha256 of the photos that have a face which is known not to be them.
         rev: the state of the gallery they were read in.
         at: when, on the monotonic clock.
     """
@@ -51,6 +53,7 @@ class KnownPerson:
     site: str
     site_id: int
     templates: NDArray[np.float32]
+    denied: frozenset[str]
     rev: int
     at: float
 
@@ -105,9 +108,14 @@ class KnownPeople:
         space = self._parts.card.space
         if row.space not in (None, space):
             raise SpaceMismatch(row.space, space)
-        same = kept is not None and kept.rev == row.rev
-        templates = kept.templates if same and kept else vectors_of(session, row.id, space)[1]
-        return KnownPerson(row.id, uid, row.name, row.site, row.site_id, templates, row.rev, at)
+        if kept is not None and kept.rev == row.rev:
+            templates, denied = kept.templates, kept.denied
+        else:
+            templates = vectors_of(session, row.id, space)[1]
+            denied = denied_photos(session, row.id)
+        return KnownPerson(
+            row.id, uid, row.name, row.site, row.site_id, templates, denied, row.rev, at
+        )
 
     def drop(self, uid: str) -> None:
         """Forget what was read of somebody."""

@@ -7,6 +7,7 @@ import signal
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,6 +123,26 @@ def test_enrol_rename_merge_split_undo_and_forget(
         client.person(uid)
     assert (gone.value.status, gone.value.code) == (404, "unknown_person")
     assert [p.name for p in client.people("Fifth")] == []
+
+
+def test_a_photo_that_is_said_not_to_be_somebody(
+    client: Client, server: Served, album: dict[str, list[Path]]
+):
+    files = list(album.values())[7]
+    uid = client.enrol("Seventh", *files[:2], allow_lookalikes=True).person.uid
+    assert client.verify(uid, files[0]).answer == "yes"
+    with server.client() as http:
+        listed = http.get(f"/v1/people/{uid}/templates").json()["items"]
+        digest = sha256(files[0].read_bytes()).hexdigest()
+        wrong = next(one["uid"] for one in listed if one["photo"] == digest)
+        assert http.post(f"/v1/faces/{wrong}/not", json={"person": uid}).status_code == 200
+    refused = client.verify(uid, files[0])
+    assert refused.answer == "no"
+    assert any(reason.startswith("not_this_person") for reason in refused.reasons)
+    assert client.verify(uid, files[2]).answer == "yes"
+    candidates = client.identify(files[0]).faces[0].candidates
+    assert uid not in [candidate.uid for candidate in candidates]
+    client.forget(uid)
 
 
 def test_a_request_with_an_idempotency_key_is_done_once(
