@@ -44,7 +44,7 @@ def _numbers(command: Any) -> Any:  # noqa: ANN401 - click's decorators take and
 
 
 @click.command(
-    short_help="Train or fine-tune an encoder.",
+    short_help="Train or fine-tune an encoder on your own pictures.",
     epilog="""\b
 Examples:
   vultus train --data people/ --out run                    a folder per person
@@ -52,8 +52,7 @@ Examples:
   vultus train --init run --data my_people/ --out tuned    fine-tune; the head alone at first
   vultus train --self-supervised --data photos/ --out simclr
   vultus train --out run --resume                          go on after an interruption
-  vultus train faces --data people/ --find-rate            propose a learning rate
-  torchrun --nproc-per-node 8 $(which vultus) train faces --data people/ --out run""",
+  vultus train faces --data people/ --find-rate            propose a learning rate""",
 )
 @click.argument("recipe", required=False, metavar="[RECIPE]")
 @click.option("--data", help="Training pictures: a folder per class, .tar shards, .zip, .npz.")
