@@ -12,11 +12,14 @@ Letters: P pieces, B bytes of a block.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +34,9 @@ PIECE: Final = 24  # bytes of a piece: long enough to be nobody else's by chance
 PIECES: Final = 8  # of one vector or crop: a page boundary cuts one of them at most
 SECONDS: Final = 60.0  # how long a search may take
 _BLOCK: Final = 1 << 22
+_COPY: Final = (
+    "import shutil, sys; shutil.copyfileobj(open(sys.argv[1], 'rb'), sys.stdout.buffer, 1 << 20)"
+)
 _JPEG_HEAD: Final = 640  # tables at the beginning of a JPEG are those of every other
 _VARIED: Final = 12  # a piece of fewer different bytes is found anywhere
 
@@ -136,7 +142,7 @@ def find_pieces(
     for file in files:
         if not file.is_file():
             continue
-        with file.open("rb") as opened:
+        with _read_elsewhere(file) as opened:
             tail = b""
             while block := opened.read(_BLOCK):
                 if time.monotonic() > end:
@@ -147,6 +153,23 @@ def find_pieces(
                 read += len(block)
                 tail = (tail + block)[-(PIECE - 1) :]
     return found, read, True
+
+
+@contextmanager
+def _read_elsewhere(file: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, read by a process of its own.
+
+    This process may have the database open. Were it to open the same file beside SQLite, closing
+    it would drop SQLite's locks (POSIX drops all locks of a process on a file with the first
+    descriptor that is closed), and another process could take the write-ahead log away.
+    """
+    command = [sys.executable, "-I", "-S", "-c", _COPY, str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as reader:  # noqa: S603 - our own words
+        assert reader.stdout is not None  # noqa: S101 - for the type checker
+        try:
+            yield reader.stdout
+        finally:
+            reader.kill()
 
 
 class _Wanted:

@@ -6,6 +6,7 @@ IMMEDIATE: it waits for its turn at the start, where the busy timeout applies, a
 half-way because another writer came between its reading and its writing.
 """
 
+import errno
 import os
 import sqlite3
 import time
@@ -52,10 +53,18 @@ def is_database(path: Path) -> bool:
 def prepare_file(path: Path) -> None:
     """Create the folder, and the file readable by its owner only; OSError if that cannot be.
 
-    SQLite gives its -wal and -shm files the mode of the database file.
+    SQLite gives its -wal and -shm files the mode of the database file. A file that is there is not
+    opened here: this process may have it open already, and closing a second descriptor would drop
+    SQLite's locks on it.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from None
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from None
 
 
 def tune(engine: Engine) -> None:

@@ -139,13 +139,17 @@ def test_64_wrong_usage(inside: Callable[..., Done], arguments: tuple[str, ...],
 
 def test_130_interrupted_and_continued(vultus: Vultus, many: Path, tmp_path: Path):
     at = ("enroll", many, "--database", tmp_path / "g.sqlite3", "--format", "jsonl")
-    process = vultus.start(
-        *at, "--jobs", "1", stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
+    log = tmp_path / "stderr"
+    with log.open("w") as noise:
+        process = vultus.start(
+            *at, "--jobs", "1", stdout=subprocess.PIPE, stderr=noise, start_new_session=True
+        )
     assert process.stdout is not None
     first = process.stdout.readline()  # something is committed
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out = process.stdout.read()  # communicate() would pass over what readline() has read ahead
+    process.wait(60)
+    err = log.read_text(encoding="utf-8")
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "what is committed is kept; run it again" in err

@@ -6,6 +6,8 @@ import hashlib
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -74,6 +76,15 @@ def left(shelf: Shelf, wanted: dict[str, list[bytes]]) -> set[tuple[str, str]]:
 @pytest.fixture
 def names(people: dict[str, list[Path]]) -> list[str]:
     return list(people)[:4]
+
+
+def test_looking_for_traces_keeps_the_locks_on_the_database(enrolled: Shelf, names: list[str]):
+    """Were they dropped, the next program that closes the database would delete its log."""
+    forget(enrolled.parts, names[0])
+    code = "import sys, sqlite3; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM people')"
+    subprocess.run([sys.executable, "-c", code, str(enrolled.database)], check=True)
+    log = enrolled.database.with_name(f"{enrolled.database.name}-wal")
+    assert log.exists(), "another program believed that nobody has the database open"
 
 
 def test_a_person_is_gone_from_rows_index_and_answers(

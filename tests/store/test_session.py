@@ -1,6 +1,8 @@
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from migrations import ensure_schema
 from store.errors import DatabaseUnusable, SchemaAhead, SchemaBehind
 from store.people import add_person, list_people
 from store.places import default_url
@@ -199,3 +202,21 @@ def test_a_closed_sqlite_store_leaves_one_file(sqlite_store: Store):
     with sqlite3.connect(sqlite_store.path) as plain:
         assert plain.execute("SELECT name FROM people").fetchall() == [("Ada",)]
     plain.close()
+
+
+def test_a_second_opening_in_a_process_keeps_the_locks_of_the_first(tmp_path: Path):
+    """Closing a descriptor of the file drops a process's locks on it: others could then take the
+    write-ahead log away, and what is committed afterwards is lost."""
+    path = tmp_path / "gallery.sqlite3"
+    with Store.open(path) as first:
+        ensure_schema(first)
+        with first.begin() as session:
+            add_person(session, "Ann")
+        Store.open(path).close()  # in this process
+        code = "import sys, sqlite3; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM people')"
+        subprocess.run([sys.executable, "-c", code, str(path)], check=True)  # opens, closes
+        assert path.with_name("gallery.sqlite3-wal").exists(), "the last one to close takes it away"
+        with first.begin() as session:
+            add_person(session, "Bea")
+        with Store.open(path) as second, second.read() as session:
+            assert [person.name for person in list_people(session)] == ["Ann", "Bea"]
