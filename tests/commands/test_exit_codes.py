@@ -148,6 +148,7 @@ def test_130_interrupted_and_continued(vultus: Vultus, many: Path, tmp_path: Pat
     first = process.stdout.readline()  # something is committed
     process.send_signal(signal.SIGINT)
     out = process.stdout.read()  # communicate() would pass over what readline() has read ahead
+    process.stdout.close()
     process.wait(60)
     err = log.read_text(encoding="utf-8")
     assert process.returncode == 130, err
