@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from embedder.weights import write_atomically
 from enroll.errors import OutputUnusable
+from enroll.pages import page
 from store.audit import append_event, read_back
 from store.ledger import Event
 from store.photos import crops
@@ -105,18 +105,14 @@ def _shown(values: dict[str, Any]) -> set[int]:
 
 
 def _page(out: Path, values: dict[str, Any]) -> str:
-    from jinja2 import Environment
-
     there = {int(file.stem) for file in (out / PICTURES).glob("*.jpg") if file.stem.isdecimal()}
     for finding in values["findings"]:
         shown = [t for t in finding["templates"][:_CROPS_OF_A_FINDING] if t in there]
         finding["shown"] = shown
-    text = (resources.files("enroll") / "data" / "audit.html").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
-    page = template.render(audit=values, folder=PICTURES)
+    html = page("audit.html", audit=values, folder=PICTURES)
     for finding in values["findings"]:
         del finding["shown"]
-    return page
+    return html
 
 
 def _unusable(out: Path, error: OSError) -> OutputUnusable:

@@ -8,7 +8,6 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from importlib import resources
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from embedder.weights import write_atomically
 from enroll.errors import OutputUnusable
 from enroll.folder import SHEET_FILES, SHEET_FOLDERS
+from enroll.pages import page
 from store.photos import crops
 from verify.opening import Parts
 
@@ -179,16 +179,12 @@ def _thumbnails(parts: Parts, clustering: Clustering, folder: Path) -> None:
 
 
 def _page(clustering: Clustering) -> str:
-    from jinja2 import Environment
-
-    text = (resources.files("enroll") / "data" / "sheet.html").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
     several = [c for c in clustering.clusters if len(c.templates) > 1]
     once = [c for c in clustering.clusters if len(c.templates) == 1]
     hints = [_typical_first(hint, clustering) for hint in clustering.suggestions[:_HINTS]]
     chart = None if clustering.curve is None else chart_of(clustering.curve)
-    return template.render(
-        clustering=clustering, several=several, once=once, hints=hints, chart=chart
+    return page(
+        "sheet.html", clustering=clustering, several=several, once=once, hints=hints, chart=chart
     )
 
 
