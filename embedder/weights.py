@@ -200,7 +200,7 @@ def fetch(wanted: WeightsFile, progress: Callable[[int], None]) -> Path:
         raise DownloadFailed(f"{wanted.name} has no official download: {wanted.remedy}.")
     data = bytearray()
     try:
-        with urllib.request.urlopen(wanted.url, timeout=30) as answer:  # noqa: S310 - constant https
+        with urllib.request.urlopen(wanted.url, timeout=30) as answer:  # constant https # noqa: S310 # nosec B310
             while len(data) <= wanted.size and (block := answer.read(_BLOCK)):
                 data += block
                 progress(len(block))

@@ -10,7 +10,7 @@ back whole is left alone, with the reason.
 from __future__ import annotations
 
 import io
-import xml.etree.ElementTree as ET
+import xml.etree.ElementTree as ET  # writes; defusedxml reads # nosec B405
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -102,7 +102,7 @@ def count_on(connection: Connection, table: str, last: int | None = None) -> Non
     if connection.scalar(column, {"name": table}) is None:
         return
     if last is None:
-        last = connection.scalar(text(f"SELECT max(id) FROM {table}"))  # noqa: S608 - our own table
+        last = connection.scalar(text(f"SELECT max(id) FROM {table}"))  # our own table # noqa: S608 # nosec B608
     if last:
         set_to = text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :last)")
         connection.execute(set_to, {"name": table, "last": last})
