@@ -34,6 +34,7 @@ from sqlalchemy import JSON, Boolean, Column, Float, Integer, LargeBinary, Table
 from enroll.errors import ArchiveUnusable
 from store import ledger, records, schema
 from store.columns import UtcDateTime
+from store.revision import REVISION
 
 FORMAT: Final = "vultus archive"
 VERSION: Final = 1
@@ -167,7 +168,7 @@ class Archive:
         self.where: Final = where
         try:
             self._zip: Final = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except _BROKEN as error:
             raise ArchiveUnusable(where, f"it is no archive, or was cut off ({error})") from error
         self.manifest: Final = self._manifest()
         self.members: Final = {one.name: one for one in self._listed()}
@@ -276,7 +277,7 @@ class Archive:
             raise ArchiveUnusable(self.where, f"its {MANIFEST} is no JSON") from error
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise ArchiveUnusable(self.where, "it is no archive of vultus")
-        if found.get("version") != VERSION or str(found.get("schema", "")) > schema.REVISION:
+        if found.get("version") != VERSION or str(found.get("schema", "")) > REVISION:
             version = f"version {found.get('version')}, schema {found.get('schema')}"
             raise ArchiveUnusable(
                 self.where, f"it is of {version}, which this program does not know: upgrade vultus"

@@ -322,7 +322,7 @@ def parse(text: str) -> Calibration:
     """
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of too many digits; too deep
         raise CalibrationBroken(f"The calibration is not JSON ({error}).") from error
     if not isinstance(values, dict):
         raise CalibrationBroken("The calibration is not a JSON object.")

@@ -32,6 +32,7 @@ TAIL = 0.1  # the share of non-mated comparisons whose photos are remembered
 MOST_SCORES = 400_000_000  # non-mated comparisons: 1.6 GB
 _BLOCK = 512
 _FEW = 1_000_000  # so few non-mated comparisons are all remembered
+_DIGITS = 10  # a number of so many is none of photos
 _DRAWN = 20_000  # mated comparisons a fold of the balanced draw
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -77,7 +78,10 @@ def read_pairs(path: Path, listing: Listing) -> Pairs:
         PairsUnusable: a line that is no pair, a photo that is not there, or a contradiction.
         OSError: the file cannot be read.
     """
-    text = path.read_text(encoding="utf-8-sig")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PairsUnusable(f"{path} is no UTF-8 text ({error}).") from error
     if path.suffix.lower() == ".csv":
         return _read_csv(text, path, listing)
     return _read_lfw(text, path, listing)
@@ -85,7 +89,7 @@ def read_pairs(path: Path, listing: Listing) -> Pairs:
 
 def _read_lfw(text: str, path: Path, listing: Listing) -> Pairs:
     lines = [_cells(line) for line in text.splitlines() if line.strip()]
-    head = lines[0] if lines and len(lines[0]) <= 2 and all(map(str.isdigit, lines[0])) else []
+    head = lines[0] if lines and len(lines[0]) <= 2 and all(map(_is_number, lines[0])) else []
     rows = _numbered(listing)
     found = [_lfw_pair(cells, path, rows) for cells in lines[bool(head) :]]
     if not found:
@@ -107,6 +111,10 @@ def _read_lfw(text: str, path: Path, listing: Listing) -> Pairs:
     return Pairs(table[:, 0], table[:, 1], same, folds, listing.people)
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < _DIGITS
+
+
 def _cells(line: str) -> list[str]:
     """The cells of a line: between tabs where there are any, since names may hold spaces."""
     return [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split())]
@@ -116,7 +124,7 @@ def _lfw_pair(
     cells: list[str], path: Path, rows: dict[tuple[str, int], int]
 ) -> tuple[int, int, bool]:
     """Both rows of a pair, and whether its line is of the form for one person."""
-    if len(cells) not in {3, 4} or not cells[1].isdigit() or not cells[-1].isdigit():
+    if len(cells) not in {3, 4} or not (_is_number(cells[1]) and _is_number(cells[-1])):
         raise PairsUnusable(f"{path}: “{' '.join(cells)}” is no pair of LFW's form.")
     found = []
     for name, number in ((cells[0], cells[1]), (cells[-2 if len(cells) == 4 else 0], cells[-1])):
@@ -140,7 +148,7 @@ def _numbered(listing: Listing) -> dict[tuple[str, int], int]:
 def _read_csv(text: str, path: Path, listing: Listing) -> Pairs:
     rows = {(listing.root / file).resolve(): row for row, file in enumerate(listing.files)}
     first, second, same = [], [], []
-    for number, cells in enumerate(csv.reader(text.splitlines()), start=1):
+    for number, cells in enumerate(_rows(text, path), start=1):
         values = [cell.strip() for cell in cells]
         if not any(values) or (number == 1 and values[:3] == ["a", "b", "same"]):
             continue
@@ -155,9 +163,19 @@ def _read_csv(text: str, path: Path, listing: Listing) -> Pairs:
     return Pairs(a, b, truth, None, _identities(a, b, truth, listing, path))
 
 
+def _rows(text: str, path: Path) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(text.splitlines())
+    except csv.Error as error:
+        raise PairsUnusable(f"{path} is no csv ({error}).") from error
+
+
 def _csv_row(cell: str, path: Path, root: Path, rows: dict[Path, int]) -> int:
     for folder in (root, path.parent):
-        row = rows.get((folder / cell).resolve())
+        try:
+            row = rows.get((folder / cell).resolve())
+        except (OSError, ValueError, RuntimeError):  # no name of a file; links in a circle
+            row = None
         if row is not None:
             return row
     raise PairsUnusable(f"{path} names {cell}, which is no photo in {root}.")
