@@ -44,6 +44,10 @@ COMMANDS = {
     ),
     "train": ("embedder.cli_train:train", "Train or fine-tune an encoder on your own pictures."),
     "evaluate": ("verify.cli:evaluate", "Measure error rates on your own pictures."),
+    "plot": (
+        "verify.cli_plot:plot",
+        "Draw vectors as a picture; see what a similarity rests on.",
+    ),
     "profiles": ("verify.cli:profiles", "The error rates of sites, by name."),
     "audit": (
         "enroll.cli_audit:audit",

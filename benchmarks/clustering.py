@@ -5,8 +5,9 @@
 Cuts follow from the calibration, which was fitted on the people of the train list; methods and
 their parameters were chosen on other people (docs/clustering.md). Rows marked "by hand" are
 scikit-learn's with the parameter that is best on these very labels: what could be had, not what
-one gets. `--embedded` takes files with `vectors` (float32, unit rows), `labels` (int64) and `name`,
-such as the test sets of digits through an encoder: k is then chosen without a calibration.
+one gets. `--embedded` takes `vectors.npz` of runs (`examples/mnist_triplets.py --out RUN` and
+`fashion_mnist.py` write it: the test set through the encoder that was trained), or `VULTUS_RUNS`
+names the folder of the runs: k is then chosen without a calibration.
 
 Letters: N photos, D dimensions, P pairs.
 """
@@ -14,6 +15,7 @@ Letters: N photos, D dimensions, P pairs.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +30,7 @@ from index.choose_k import choose_k
 from index.density import dbscan, hdbscan
 from index.graph import graph_link, whispers
 from index.kmeans import kmeans
+from index.levelled import levelled_link
 from index.linkage import average_link, sized_link
 from index.partition import bcubed
 from index.refine import refine
@@ -36,14 +39,15 @@ from verify.cuts import cuts_of
 
 Rows = NDArray[np.float32]
 Labels = NDArray[np.int64]
-SEED, CONFUSABLE, MANY = 0, 200, 10
+SEED, CONFUSABLE, MANY, DRAWS = 0, 200, 10, 100
 
 
 def main() -> None:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="sface-mirror")
-    parser.add_argument("--embedded", type=Path, nargs="*", default=[])
+    runs = sorted(Path(os.environ.get("VULTUS_RUNS", "none")).glob("*/vectors.npz"))
+    parser.add_argument("--embedded", type=Path, nargs="*", default=runs)
     options = parser.parse_args()
     photos = lfw("test", options.model)
     people, truth = np.unique(photos.names, return_inverse=True)
@@ -73,6 +77,7 @@ def print_methods(vectors: Rows, truth: Labels, cuts: tuple[float, float]) -> di
         return refine(vectors, sized_link(vectors, cut, strangers), cut, strangers).labels
 
     ours: dict[str, Callable[[], Labels]] = {
+        "levelled link": lambda: levelled_link(vectors, cut, strangers),
         "sized link": lambda: sized_link(vectors, cut, strangers),
         "sized link, refined": finished,
         "k-means auto, refined": automatic,
@@ -106,12 +111,32 @@ def print_confusable(vectors: Rows, truth: Labels, found: dict[str, Labels]) -> 
     """Photos in a cluster that the other person of the pair dominates, by kind of pair."""
     alike = confusable(vectors, truth)
     random = np.random.default_rng(SEED)
-    drawn = random.integers(truth.max() + 1, size=(50 * CONFUSABLE, 2))
-    drawn = drawn[drawn[:, 0] != drawn[:, 1]]
-    print(f"\nphotos in a cluster dominated by the other: {CONFUSABLE} most alike pairs, random")
-    for name in ("sized link", "sized link, refined", "k-means auto, refined", "graph link"):
-        shares = [dominated(found[name], truth, pairs) for pairs in (alike, drawn)]
-        print(f"{name:24} {shares[0]:.4%} {shares[1]:.4%}")
+    drawn = [random_pairs(random, int(truth.max()) + 1) for _ in range(DRAWS)]
+    print(f"\nphotos in a cluster dominated by the other: {CONFUSABLE} most alike pairs; random")
+    print(f"ones, mean of {DRAWS} draws and the range of the middle 95 %; all pairs of people")
+    for name in ("levelled link", "sized link", "k-means auto, refined", "graph link"):
+        labels = found[name]
+        shares = [dominated(labels, truth, pairs) for pairs in drawn]
+        low, high = np.quantile(shares, [0.025, 0.975])
+        told = f"{dominated(labels, truth, alike):.3%} {np.mean(shares):.4%}"
+        print(f"{name:24} {told} ({low:.3%} to {high:.3%}) {expected(labels, truth):.5%}")
+
+
+def random_pairs(random: np.random.Generator, people: int) -> NDArray[np.int64]:
+    """`CONFUSABLE` pairs of two people: int64 (P, 2)."""
+    drawn = random.integers(people, size=(2 * CONFUSABLE, 2))
+    return drawn[drawn[:, 0] != drawn[:, 1]][:CONFUSABLE]
+
+
+def expected(labels: Labels, truth: Labels) -> float:
+    """What `dominated` is over all pairs of people there are: what random draws scatter around."""
+    counts = np.zeros((labels.max() + 1, truth.max() + 1), dtype=np.int32)
+    np.add.at(counts, (labels, truth), 1)
+    wrong = 0
+    for row in counts[(counts > 0).sum(axis=1) > 1]:
+        here = row[row > 0]
+        wrong += int((here[:, np.newaxis] * (here[:, np.newaxis] < here)).sum())
+    return wrong / (len(truth) * int(truth.max()))
 
 
 def confusable(vectors: Rows, truth: Labels) -> NDArray[np.int64]:
@@ -165,11 +190,11 @@ def print_k(
         print(f"{name:24} {true:5} {chosen.k:5} {refined:7}  {chosen.explanation}", flush=True)
     for file in files:
         with np.load(file) as data:
-            chosen = choose_k(data["vectors"], seed=SEED)
-            true, name = len(np.unique(data["labels"])), str(data["name"])
+            chosen = choose_k(data["vectors"].astype(np.float32), seed=SEED)
+            true, name = len(np.unique(data["labels"])), file.parent.name
         print(f"{name:24} {true:5} {chosen.k:5} {'':7}  {chosen.explanation}")
     if not files:
-        print("MNIST, Fashion-MNIST: skipped, --embedded names no vectors of a trained encoder")
+        print("MNIST, Fashion-MNIST: skipped, neither --embedded nor VULTUS_RUNS names a run")
 
 
 if __name__ == "__main__":

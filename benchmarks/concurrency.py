@@ -55,7 +55,7 @@ from store.templates import add_template, owners, vectors_of
 
 SPACE, DIM = "toy-32-abc", 32
 SHARED = 200  # photos that every process tries to enrol
-PATIENCE = 900.0
+PATIENCE = 3600.0
 
 
 def vector_of(seed: str) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -1,6 +1,7 @@
 """A hundred new photos in a library of 10,000: time against the full run, and what else changed.
 
     PYTHONPATH=. python benchmarks/incremental.py [--faces 10000] [--new 100] [--photos 500]
+        [--only photos]
 
 Three lines. `step`: only the clustering of vectors in memory, a seeded mixture around 1,200
 directions. `vectors`: the same stored directly as one face a photo, so that decoding plays no part:
@@ -168,13 +169,16 @@ def main() -> None:
     asked.add_argument("--faces", type=int, default=10_000)
     asked.add_argument("--new", type=int, default=100)
     asked.add_argument("--photos", type=int, default=500)
+    asked.add_argument("--only", choices=["step", "vectors", "photos"], help="one line")
     given = asked.parse_args()
     print("library    faces   new   full s  joined s  share  ≤ 5 %  untouched  changed")
-    for work, size, new in (
-        (with_step, given.faces, given.new),
-        (with_vectors, given.faces, given.new),
-        (with_photos, given.photos, max(1, given.photos // 100)),
+    for name, work, size, new in (
+        ("step", with_step, given.faces, given.new),
+        ("vectors", with_vectors, given.faces, given.new),
+        ("photos", with_photos, given.photos, max(1, given.photos // 100)),
     ):
+        if given.only not in (None, name):
+            continue
         with tempfile.TemporaryDirectory() as place:
             work(Path(place), size, new)
 

@@ -21,7 +21,8 @@ from sqlalchemy.orm import Session
 
 from enroll import person
 from enroll.folder import read_people
-from store.audit import Happening, append_events
+from store.audit import append_events
+from store.chain import Happening
 from verify.opening import Parts, Places
 
 

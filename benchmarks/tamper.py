@@ -23,15 +23,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from migrations import ensure_schema
-from store.audit import (
-    Anchor,
-    Happening,
-    append_events,
-    erase_private,
-    log_anchor,
-    row_hash,
-)
+from store.audit import Anchor, append_events, erase_private, log_anchor
 from store.audit_check import verify_log
+from store.chain import Happening, row_hash
 from store.ledger import Event
 from store.session import Store
 

@@ -8,6 +8,7 @@ estimation of transformation parameters between two point patterns", IEEE TPAMI 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -20,6 +21,7 @@ from embedder.photo import Photo
 
 SIDE = 112
 GREY = 127  # beside a thing in its crop
+_ENOUGH = 0.5  # pixels of the crop to one of the photo, at which a bilinear warp does not alias
 # Eyes, nose tip, mouth corners, image-left first, in a 112×112 crop.
 REFERENCE = np.array(
     [
@@ -92,8 +94,60 @@ def align(photo: Photo, face: Face, side: int = SIDE) -> Crop:
         warp = _fit_box(face, side)
         pixels = _warp(photo.pixels, warp, side)
         return Crop(_grey_outside(pixels, warp, face), warp, face)
-    warp = similarity_transform(face.points.astype(np.float64), REFERENCE * (side / SIDE))
+    warp = _fit_points(face.points, side)
     return Crop(_warp(photo.pixels, warp, side), warp, face)
+
+
+def align_all(photo: Photo, faces: Sequence[Face], side: int = SIDE) -> list[Crop]:
+    """Cut faces out of a photo that may have been decoded at a reduced size.
+
+    A face is cut out of the reduced photo where it has twice the pixels of the crop there, as
+    `align` leaves it with when it shrinks a large face; else the photo is decoded whole, once.
+
+    Args:
+        photo: the picture the faces were found in.
+        faces: F of them, in its pixels; with points where it is reduced.
+        side: S, the side of the crops in pixels.
+
+    Returns:
+        F crops; their faces and warps are told in pixels of the file.
+    """
+    if photo.reduced == 1:
+        return [align(photo, face, side) for face in faces]
+    crops = [_from_reduced(photo, face, side) for face in faces]
+    if None in crops:
+        whole = photo.whole()
+        full = [face.enlarged(photo.reduced) for face in faces]
+        crops = [
+            align(whole, face, side) if crop is None else crop
+            for face, crop in zip(full, crops, strict=True)
+        ]
+    return [crop for crop in crops if crop is not None]
+
+
+def _from_reduced(photo: Photo, face: Face, side: int) -> Crop | None:
+    """A face cut out of a reduced photo; None where it has too few pixels there."""
+    factor, full = photo.reduced, face.enlarged(photo.reduced)
+    if full.points is None:
+        return None
+    warp = _fit_points(full.points, side)
+    turn = warp[:, :2]
+    # pixel centres: x_full = factor · x_reduced + (factor − 1) / 2
+    shift = turn @ np.full(2, (factor - 1) / 2) + warp[:, 2]
+    inner = np.column_stack([turn * factor, shift])
+    if _scale(inner) > _ENOUGH:
+        return None
+    return Crop(_warp(photo.pixels, inner, side), warp, full)
+
+
+def _fit_points(points: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """The warp, float64 (2, 3), that brings points, float32 (5, 2), onto the reference points."""
+    return similarity_transform(points.astype(np.float64), REFERENCE * (side / SIDE))
+
+
+def _scale(warp: NDArray[np.float64]) -> float:
+    """Pixels of the crop to one of the photo, of a warp float64 (2, 3)."""
+    return float(np.hypot(warp[0, 0], warp[1, 0]))
 
 
 def _fit_box(face: Face, side: int) -> NDArray[np.float64]:
@@ -134,8 +188,8 @@ def _warp(pixels: NDArray[np.uint8], warp: NDArray[np.float64], side: int) -> ND
     Returns:
         uint8 (S, S, 3).
     """
-    scale = float(np.hypot(warp[0, 0], warp[1, 0]))
-    if scale >= 0.5:
+    scale = _scale(warp)
+    if scale >= _ENOUGH:
         return _sample(pixels, warp, side)
     region, offset = _region(pixels, warp, side)
     shrink = 2 * scale  # leaves a factor of two to the bilinear warp: no aliasing
@@ -155,7 +209,7 @@ def _region(
     """The part of the photo under the crop, with a margin, and its top left corner (2,)."""
     back = cv2.invertAffineTransform(warp)
     corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]]) @ back.T
-    margin = 2 / max(float(np.hypot(warp[0, 0], warp[1, 0])), 1e-9)
+    margin = 2 / max(_scale(warp), 1e-9)
     height, width = pixels.shape[:2]
     low = np.clip(np.floor(corners.min(axis=0) - margin), 0, [width - 1, height - 1]).astype(int)
     high = np.clip(np.ceil(corners.max(axis=0) + margin), low + 1, [width, height]).astype(int)

@@ -29,6 +29,7 @@ class Augmentation:
     """How often a picture is changed in each way (probability, 0…1) and how strongly.
 
     Attributes:
+        clean: left as it is, but for the mirror.
         mirror: left and right exchanged; 0 for digits and letters.
         shift: turned, moved and scaled.
         degrees: the most it is turned, at most 45.
@@ -48,6 +49,7 @@ class Augmentation:
         hand: a hand or another thing in front, from any border.
     """
 
+    clean: float = 0.0
     mirror: float = 0.5
     shift: float = 0.8
     degrees: float = 10.0
@@ -75,7 +77,8 @@ class Augmentation:
 
 
 _CHANCES = (
-    "mirror", "shift", "light", "grey", "blur", "noise", "jpeg", "small", "mask", "glasses", "hand",
+    "clean", "mirror", "shift", "light", "grey", "blur", "noise", "jpeg", "small", "mask",
+    "glasses", "hand",
 )  # fmt: skip
 
 AUGMENTATIONS = {
@@ -85,12 +88,24 @@ AUGMENTATIONS = {
     "captures": Augmentation(
         blur=0.4, noise=0.4, jpeg=0.2, small=0.4, mask=0.3, glasses=0.1, hand=0.1, light=0.7
     ),
+    # Captures far from their clean enrolment in one half, clean faces in the other: what a student
+    # sees whose teacher is always shown the clean face.
+    "hard-half": Augmentation(
+        clean=0.5, shift=0.5, degrees=6, move=0.03, scale=0.05, light=0.4, blur=0.35, sigma=3.5,
+        noise=0.35, grain=0.16, jpeg=0.15, small=0.35, least=0.14, mask=0.35, glasses=0.05,
+        hand=0.08,
+    ),
     "digits": Augmentation(
         mirror=0, light=0, grey=0, blur=0, noise=0, jpeg=0, small=0, mask=0, glasses=0, hand=0
     ),
     "things": Augmentation(
         mirror=0.5, light=0.2, grey=0, blur=0, noise=0.1, grain=0.05, jpeg=0, small=0, mask=0,
         glasses=0, hand=0.1, degrees=6, scale=0.08,
+    ),
+    # Things that stand upright in the middle of small grey pictures.
+    "garments": Augmentation(
+        mirror=0.5, shift=0.6, degrees=4, move=0.05, scale=0.06, light=0, grey=0, blur=0, noise=0,
+        jpeg=0, small=0, mask=0, glasses=0, hand=0.15,
     ),
     # SimCLR: two views must differ in everything but what is shown.
     "views": Augmentation(
@@ -117,12 +132,10 @@ class Augmenter(nn.Module):
     def __init__(self, how: Augmentation, *, side: int, channels: int) -> None:
         super().__init__()
         self.how = how
-        self.geometry = nn.Sequential(
-            kornia.RandomHorizontalFlip(p=how.mirror),
-            kornia.RandomAffine(
-                degrees=how.degrees, translate=(how.move, how.move), p=how.shift,
-                scale=(1 - how.scale, 1 + how.scale), padding_mode="border",
-            ),
+        self.mirror = kornia.RandomHorizontalFlip(p=how.mirror)
+        self.geometry = kornia.RandomAffine(
+            degrees=how.degrees, translate=(how.move, how.move), p=how.shift,
+            scale=(1 - how.scale, 1 + how.scale), padding_mode="border",
         )  # fmt: skip
         self.light = _light(how, channels)
         kernel = max(3, round(side / 112 * how.sigma * 4) | 1)
@@ -137,6 +150,17 @@ class Augmenter(nn.Module):
             return self._changed(pictures / 255) * 255
 
     def _changed(self, pictures: Tensor) -> Tensor:
+        """Float (N, C, S, S) in 0…1 → the same shape and range."""
+        how = self.how
+        x = self.mirror(pictures)
+        if not how.clean:
+            return self._harder(x)
+        hard = torch.rand(len(x), device=x.device) >= how.clean
+        if hard.any():
+            x[hard] = self._harder(x[hard])
+        return x
+
+    def _harder(self, pictures: Tensor) -> Tensor:
         """Float (N, C, S, S) in 0…1 → the same shape and range."""
         how = self.how
         x = self.geometry(pictures)
@@ -158,12 +182,12 @@ def _light(how: Augmentation, channels: int) -> nn.Module:
 
 
 def chosen(count: int, chance: float, device: torch.device) -> Tensor:
-    """Float (N, 1, 1, 1): 1 with probability `chance`, else 0."""
+    """Which of N pictures: float32 (N, 1, 1, 1), 1 with probability `chance`, else 0."""
     return (torch.rand(count, 1, 1, 1, device=device) < chance).float()
 
 
 def noisy(x: Tensor, chance: float, grain: float) -> Tensor:
-    """Gaussian noise of σ in 0…`grain` added to some of (N, C, S, S)."""
+    """Gaussian noise of σ in 0…`grain` added to some of float (N, C, S, S) in 0…1; unclamped."""
     if not chance:
         return x
     strength = torch.rand(len(x), 1, 1, 1, device=x.device) * grain
@@ -171,22 +195,37 @@ def noisy(x: Tensor, chance: float, grain: float) -> Tensor:
 
 
 def shrunk(x: Tensor, chance: float, least: float) -> Tensor:
-    """Some of (N, C, S, S) shrunk and enlarged again; one factor a batch, one choice a picture."""
+    """Some of float (N, C, S, S) shrunk and enlarged again, each eighth of a batch by one factor.
+
+    Small sides come more often than large ones: the factor is uniform in its logarithm.
+    """
     if not chance:
         return x
     side = x.shape[-1]
-    target = max(4, round(side * float(least + (1 - least) * torch.rand(()))))
-    little = functional.interpolate(x, size=target, mode="area")
-    back = functional.interpolate(little, size=side, mode="bilinear", align_corners=False)
-    take = chosen(len(x), chance, x.device)
-    return x * (1 - take) + back * take
+    parts = []
+    for part in x.chunk(8):
+        target = max(4, round(side * least ** float(torch.rand(()))))
+        little = functional.interpolate(part, size=target, mode="area")
+        back = functional.interpolate(little, size=side, mode="bilinear", align_corners=False)
+        take = chosen(len(part), chance, x.device)
+        parts.append(part * (1 - take) + back * take)
+    return torch.cat(parts)
 
 
 Shape = tuple[Tensor, Tensor]  # cover (N, 1, S, S) in 0…1 and colour (N, C, 1, 1)
 
 
 def drawn(x: Tensor, chance: float, draw: Callable[[int, Tensor, Tensor], Shape]) -> Tensor:
-    """Lay a drawn thing over some of (N, C, S, S)."""
+    """Lay a drawn thing over some pictures.
+
+    Args:
+        x: float (N, C, S, S) in 0…1.
+        chance: share of the pictures that get one.
+        draw: `mask`, `glasses` or `hand`.
+
+    Returns:
+        float (N, C, S, S) in 0…1; `x` itself where nothing is drawn.
+    """
     if not chance:
         return x
     take = torch.rand(len(x), device=x.device) < chance
@@ -220,9 +259,21 @@ def _ellipse(across: Tensor, down: Tensor, x: Tensor, y: Tensor, w: Tensor, h: T
     return (1 - radius) * torch.minimum(w, h)
 
 
-def mask(count: int, across: Tensor, down: Tensor) -> Shape:
-    """A mask from the bridge or tip of the nose down over the chin, of any colour."""
-    top = _between(count, 0.50, 0.66, across)
+def mask(
+    count: int, across: Tensor, down: Tensor, tops: tuple[float, float] = (0.50, 0.66)
+) -> Shape:
+    """A mask from the bridge or tip of the nose down over the chin, of any colour.
+
+    Args:
+        count: N.
+        across: float (1, 1, 1, S), where each column is, 0…1.
+        down: float (1, 1, S, 1), where each row is, 0…1.
+        tops: where its upper edge lies, share of S from above, least and most.
+
+    Returns:
+        Cover float (N, 1, S, S) and colour float (N, 3, 1, 1), both in 0…1.
+    """
+    top = _between(count, *tops, across)
     x = _between(count, 0.46, 0.54, across)
     bow = _between(count, 0.0, 0.35, across) * (across - x) ** 2
     width = _between(count, 0.32, 0.44, across)
@@ -233,7 +284,16 @@ def mask(count: int, across: Tensor, down: Tensor) -> Shape:
 
 
 def glasses(count: int, across: Tensor, down: Tensor) -> Shape:
-    """Two lenses, dark or nearly clear, with a bridge."""
+    """Two lenses, dark or nearly clear, with a bridge.
+
+    Args:
+        count: N.
+        across: float (1, 1, 1, S), where each column is, 0…1.
+        down: float (1, 1, S, 1), where each row is, 0…1.
+
+    Returns:
+        Cover float (N, 1, S, S) and colour float (N, 3, 1, 1), both in 0…1.
+    """
     left, right, y = 38.3 / 112, 73.6 / 112, 51.6 / 112
     w, h = _between(count, 0.11, 0.15, across), _between(count, 0.07, 0.13, across)
     lens = torch.maximum(
@@ -252,7 +312,16 @@ _SKIN = (0.85, 0.65, 0.52)
 
 
 def hand(count: int, across: Tensor, down: Tensor) -> Shape:
-    """A bar with a round end reaching in from the left, right or lower border: skin or a thing."""
+    """A bar with a round end reaching in from the left, right or lower border: skin or a thing.
+
+    Args:
+        count: N.
+        across: float (1, 1, 1, S), where each column is, 0…1.
+        down: float (1, 1, S, 1), where each row is, 0…1.
+
+    Returns:
+        Cover float (N, 1, S, S) and colour float (N, 3, 1, 1), both in 0…1.
+    """
     side = torch.randint(0, 3, (count, 1, 1, 1), device=across.device)
     reach = _between(count, 0.1, 0.45, across)
     along = _between(count, 0.2, 0.9, across)

@@ -10,6 +10,7 @@ from typing import Any
 
 ALIGNMENT = "five-point-similarity-112"
 WHOLE = "whole"
+PARITY = 0.9995  # cosine two runtimes or precisions of one vector space must have, at least
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Checkpoint:
     tensors: dict[str, Tensor]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors of one part, without its prefix."""
+        """The tensors of one part, without its prefix; each of the shape its module has."""
         head = prefix + "."
         return {k.removeprefix(head): v for k, v in self.tensors.items() if k.startswith(head)}
 
@@ -65,6 +65,10 @@ class Checkpoint:
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Copy tensors into a module.
+
+    Args:
+        module: what they belong to.
+        tensors: by the names, and of the shapes and dtypes, of its state dict; all of them.
 
     Raises:
         CheckpointBroken: names or shapes do not agree.
@@ -83,7 +87,7 @@ def save(folder: Path, tensors: dict[str, Tensor], recipe: Recipe, facts: dict[s
 
     Args:
         folder: its place; the parent is made.
-        tensors: by name; see `Checkpoint`.
+        tensors: by name, of any shape and dtype; see `Checkpoint`.
         recipe: of the run.
         facts: JSON values.
     """
@@ -164,7 +168,12 @@ def prune(run: Path) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's memory as tensors named `<number of the parameter>.<name>`."""
+    """The optimizer's memory, by `<number of the parameter>.<name>`.
+
+    Returns:
+        Means and squares of gradients (AdamW) or momenta (SGD), float of their parameter's shape,
+        and counts of steps, float32 (); AdamW's `step`, `exp_avg`, `exp_avg_sq`.
+    """
     state = optimizer.state_dict()["state"]
     return {
         f"{number}.{name}": torch.as_tensor(value)
@@ -175,7 +184,12 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Put back what `optimizer_tensors` gave, in place.
+
+    Args:
+        optimizer: a fresh one over the same parameters in the same order.
+        tensors: `<number>.<name>` → a tensor of that parameter's shape, or () for counts.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split(".", 1)

@@ -3,7 +3,7 @@
     folder/Name/*.jpg           a folder per class (deeper folders belong to the class)
     folder/*.jpg                unlabelled
     x.tar, folder/*.tar         shards: `Name/1.jpg`, or WebDataset's `key.jpg` with `key.cls`
-    x.zip                       `Name/1.webp`; without folders unlabelled
+    x.zip, folder/*.zip         `Name/1.webp`; without folders, or in `unlabelled/`, unlabelled
     x.npz, x.npz.xz             `x_train, y_train, x_test, y_test`, or `ink` with `part, alphabet,
                                 character` (Omniglot packed to bits)
     folder/*-idx3-ubyte[.gz]    MNIST's own files
@@ -32,6 +32,7 @@ from embedder.errors import BadData, UnusablePhoto
 from embedder.photo import SUFFIXES, read_photo
 
 TRAIN, VALIDATION, TEST, UNSAID = 0, 1, 2, -1
+UNLABELLED = "unlabelled"  # the folder of an archive whose pictures have no class
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ def _reader_of(place: Path) -> Callable[[Path], Iterator[Item]]:
     if place.is_dir():
         if any(place.glob("*.tar")):
             return _shards
+        if any(place.glob("*.zip")):
+            return _zips
         return _idx if any(place.glob("*idx3-ubyte*")) else _folder
     suffixes = "".join(place.suffixes[-2:])
     for ending, reader in ((".tar", _shards), (".zip", _zip), (".npz", _npz), (".npz.xz", _npz)):
@@ -112,10 +115,15 @@ def _zip(place: Path) -> Iterator[Item]:
         raise BadData(f"{place} is no zip file that can be read ({error}).") from error
 
 
+def _zips(place: Path) -> Iterator[Item]:
+    for archive in sorted(place.glob("*.zip")):
+        yield from _zip(archive)
+
+
 def _in_archive(name: str, data: bytes, place: Path, label: str | None = None) -> Item:
     parts = PurePosixPath(name).parts
     if label is None and len(parts) > 1:
-        label = parts[-2]
+        label = None if parts[-2] == UNLABELLED else parts[-2]
     return Item(label, UNSAID, partial(_decoded, data, f"{place}:{name}"))
 
 

@@ -27,9 +27,9 @@ class Split:
     """Indices of the pictures of each part.
 
     Attributes:
-        train: int64, ascending.
-        validation: int64, ascending.
-        test: int64, ascending.
+        train: int64 (count,), ascending.
+        validation: int64 (count,), ascending.
+        test: int64 (count,), ascending.
     """
 
     train: NDArray[np.int64]
@@ -100,8 +100,8 @@ class Sampler:
     and step, which makes a continued run exact.
 
     Attributes:
-        members: for each class its picture indices, int64.
-        loose: unlabelled pictures, int64.
+        members: for each class with two pictures or more their indices, int64 (count,) each.
+        loose: indices of unlabelled pictures, int64 (count,).
         per_class: M.
         batch: B.
         seed: of all draws.
@@ -148,7 +148,7 @@ def sampler(
 
     Args:
         pictures: all of them.
-        part: the indices to draw from.
+        part: int64 (P,), the indices to draw from.
         per_class: M ≥ 1.
         batch: B ≥ M.
         seed: of all draws.

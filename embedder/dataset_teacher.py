@@ -22,7 +22,7 @@ _BLOCK = 512
 
 
 def with_teacher(pictures: Pictures, name: str | None) -> Pictures:
-    """The pictures with the unit vectors an encoder gives them.
+    """The pictures with the unit vectors, float32 (N, T), an encoder gives them.
 
     Args:
         pictures: of the encoder's side; grey ones are shown to it as grey RGB.
@@ -69,7 +69,14 @@ def _vectors(pictures: Pictures, encoder: Encoder) -> NDArray[np.float32]:
 
 
 def crop_of(pixels: NDArray[np.uint8]) -> Crop:
-    """A training picture, uint8 (S, S, 1 or 3), as the crop an encoder takes."""
+    """A training picture as the crop an encoder takes.
+
+    Args:
+        pixels: uint8 (S, S, 1 or 3), grey or RGB, 0…255; grey becomes three equal channels.
+
+    Returns:
+        Its `pixels` are uint8 (S, S, 3), its `warp` float64 (2, 3) changes nothing.
+    """
     side = pixels.shape[0]
     colour = np.ascontiguousarray(np.broadcast_to(pixels, (side, side, 3)))
     face = Face(np.array([0, 0, side, side], np.float32), None, 1.0)

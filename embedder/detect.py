@@ -13,7 +13,6 @@ Research 20, 2023; weights from OpenCV Zoo, MIT.
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from embedder.arrays import expect
 from embedder.errors import UnknownModel
 from embedder.photo import Photo
-from embedder.weights import YUNET, find
+from embedder.yunet import Looker
 
 FRAME = 640
 _COARSE, _FINE = 192, 1280
@@ -35,7 +34,6 @@ _OVERLAP = 0.3
 # Face sides in the detector's frame whose points are the most exact: on a face of 95 pixels that
 # leans by 20 degrees they show 5 to 10, from 150 pixels on they show 16 to 20.
 _COMFORT = (150.0, 256.0)
-_TOP = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +56,21 @@ class Face:
         if self.points is not None:
             expect(self.points, np.float32, (5, 2), "Face.points")
 
+    def enlarged(self, factor: int) -> Face:
+        """The face in a photo so many times as large."""
+        points = None if self.points is None else self.points * np.float32(factor)
+        return Face(self.box * np.float32(factor), points, self.confidence)
+
 
 class Detector(Protocol):
     """What finds faces."""
 
     name: str
+
+    @property
+    def frame(self) -> int | None:
+        """The longest side, in pixels, at which it looks at a photo; None: it wants them all."""
+        ...
 
     def detect(self, photo: Photo) -> list[Face]:
         """The faces of a photo, the most confident first."""
@@ -73,6 +81,7 @@ class WholeDetector:
     """The detector for pictures of things: the whole picture is the thing."""
 
     name = "whole"
+    frame = None
 
     def detect(self, photo: Photo) -> list[Face]:
         """One `Face` without points that covers the whole photo."""
@@ -81,33 +90,23 @@ class WholeDetector:
 
 
 class YuNetDetector:
-    """YuNet through OpenCV; safe to share between threads."""
+    """YuNet in one of its runtimes; safe to share between threads."""
 
     name = "yunet"
+    frame = _FINE
 
-    def __init__(self, confidence: float = _CONFIDENCE) -> None:
+    def __init__(self, confidence: float = _CONFIDENCE, looker: Looker | None = None) -> None:
         """Find and verify the weights.
 
         Args:
             confidence: faces the network is less sure of are dropped, 0…1.
+            looker: the network, opened; None: in OpenCV.
 
         Raises:
             WeightsMissing, WeightsBroken: as `embedder.weights.find`.
         """
-        _quiet_opencv()
-        self._path = str(find(YUNET))
+        self._looker = _open_looker("opencv", "cpu") if looker is None else looker
         self._confidence = confidence
-        self._per_thread = threading.local()
-        self._network()
-
-    def _network(self) -> cv2.FaceDetectorYN:
-        network: cv2.FaceDetectorYN | None = getattr(self._per_thread, "network", None)
-        if network is None:
-            network = cv2.FaceDetectorYN.create(
-                self._path, "", (FRAME, FRAME), self._confidence, _OVERLAP, _TOP
-            )
-            self._per_thread.network = network
-        return network
 
     def detect(self, photo: Photo) -> list[Face]:
         """Faces of a photo, the most confident first; none is an empty list."""
@@ -130,13 +129,9 @@ class YuNetDetector:
             photo_size: rows and columns of the photo, in whose pixels the faces are told.
         """
         height, width = frame.shape[:2]
-        network = self._network()
-        network.setInputSize((width, height))
-        rows = network.detect(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1]
-        if not isinstance(rows, np.ndarray):  # None: no face
-            return []
+        rows = self._looker.look(frame, self._confidence)
         ratio = np.array([photo_size[1] / width, photo_size[0] / height], dtype=np.float32)
-        return [_sighting(row.astype(np.float32), ratio) for row in np.asarray(rows)]
+        return [_sighting(row, ratio) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,22 +195,37 @@ def _same(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
     return both > _OVERLAP * union or both > 0.7 * min(one, other)
 
 
-def _quiet_opencv() -> None:
-    # errors only: OpenCV 5 warns about each network it loads
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-
-
-def open_detector(name: str = "yunet") -> Detector:
+def open_detector(name: str = "yunet", runtime: str = "opencv", device: str = "cpu") -> Detector:
     """A detector by name: `yunet` for faces, `whole` for pictures of things.
+
+    Args:
+        name: which.
+        runtime: what runs it: `opencv`, `openvino` or `onnxruntime`.
+        device: `cpu` or `cuda`, the latter for `onnxruntime` alone.
 
     Raises:
         UnknownModel: no such detector.
+        DeviceUnavailable: CUDA was asked for and cannot be used.
     """
     if name == "yunet":
-        return YuNetDetector()
+        return YuNetDetector(looker=_open_looker(runtime, device))
     if name == "whole":
         return WholeDetector()
     raise UnknownModel(f"There is no detector {name!r}: known are yunet, whole.")
+
+
+def _open_looker(runtime: str, device: str) -> Looker:
+    if runtime == "openvino":
+        from embedder.openvino_detector import OpenVinoLooker
+
+        return OpenVinoLooker()
+    if device == "cuda":
+        from embedder.onnx_detector import OnnxLooker
+
+        return OnnxLooker(device)
+    from embedder.opencv_detector import OpenCvLooker
+
+    return OpenCvLooker()
 
 
 def choose(faces: list[Face], photo: Photo, rule: str) -> Face:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from embedder.align import Crop, align
+from embedder.align import Crop, align_all
 from embedder.detect import Detector, choose, open_detector
 from embedder.encoder import Embeddings, Encoder, open_network_encoder
 from embedder.photo import MAX_PIXELS, Photo, Source, read_photo
@@ -67,7 +67,7 @@ class Embedder:
         found = self.detector.detect(photo)
         if found and rule in {"largest", "centre"}:
             found = [choose(found, photo, rule)]
-        crops = [align(photo, face, self.encoder.card.side) for face in found]
+        crops = align_all(photo, found, self.encoder.card.side)
         return [FoundFace(crop, measure(crop)) for crop in crops]
 
     def encode(self, faces: Sequence[FoundFace]) -> Embeddings:
@@ -91,6 +91,7 @@ def open_embedder(
     device: str | None = None,
     runtime: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    quick: bool = False,
 ) -> Embedder:
     """Open a detector and an encoder by name; arguments as `open_network_encoder`.
 
@@ -100,7 +101,9 @@ def open_embedder(
         device: `cpu` or `cuda`.
         runtime: `openvino` or `onnxruntime`.
         max_pixels: photos with more pixels are refused.
+        quick: for a photo or two; see `open_network_encoder`.
     """
-    encoder = open_network_encoder(model, device=device, runtime=runtime)
+    encoder = open_network_encoder(model, device=device, runtime=runtime, quick=quick)
     chosen = encoder.card.detector if detector is None else detector
-    return Embedder(open_detector(chosen), encoder, max_pixels)
+    network = encoder.network
+    return Embedder(open_detector(chosen, network.runtime, network.device), encoder, max_pixels)

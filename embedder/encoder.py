@@ -14,11 +14,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder import picture, sface
+from embedder import model_folder, picture, sface
 from embedder.align import Crop
 from embedder.arrays import expect
 from embedder.card import EncoderCard
-from embedder.errors import DeviceUnavailable, RuntimeMissing, UnknownModel
+from embedder.errors import DeviceUnavailable, RuntimeMissing, UnknownModel, WrongArray
 
 DEFAULT_MODEL = "sface"
 CARDS = {
@@ -26,7 +26,9 @@ CARDS = {
     "sface-mirror": sface.card(mirror=True),
     "picture": picture.card(),
 }
+_QUICK = frozenset({"sface", "sface-mirror"})  # what OpenCV reads as it is
 _BATCH = 32
+_UNIT = 1e-3  # by how much the squared length of a row may differ from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,13 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         expect(self.vectors, np.float32, (None, None), "Embeddings.vectors")
+        squares = np.einsum("nd,nd->n", self.vectors, self.vectors)
+        wrong = np.flatnonzero(~(np.abs(squares - 1) <= _UNIT))  # NaN is wrong too
+        if wrong.size:
+            raise WrongArray(
+                f"Embeddings.vectors must be finite rows of length 1: row {wrong[0]} has the "
+                f"square {squares[wrong[0]]:g}. If an encoder gave it, its weights are broken."
+            )
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -155,8 +164,8 @@ def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def known_models() -> list[EncoderCard]:
-    """The cards of all encoders that can be opened by name, the default first."""
-    return list(CARDS.values())
+    """The cards of all encoders that can be opened by name, the default first, imported last."""
+    return [*CARDS.values(), *model_folder.imported_cards()]
 
 
 def default_model() -> str:
@@ -170,20 +179,30 @@ def card_of(name: str) -> EncoderCard:
     Raises:
         UnknownModel: no such encoder; the message lists the known ones.
     """
-    if name not in CARDS:
-        raise UnknownModel(f"There is no model {name!r}: known are {', '.join(CARDS)}.")
-    return CARDS[name]
+    if name in CARDS:
+        return CARDS[name]
+    own = model_folder.imported_names()
+    if name in own:
+        return model_folder.imported(name).card
+    raise UnknownModel(f"There is no model {name!r}: known are {', '.join([*CARDS, *own])}.")
 
 
 def open_network_encoder(
-    name: str | None = None, *, device: str | None = None, runtime: str | None = None
+    name: str | None = None,
+    *,
+    device: str | None = None,
+    runtime: str | None = None,
+    quick: bool = False,
 ) -> NetworkEncoder:
     """Open an encoder by name.
 
     Args:
-        name: `sface`, `sface-mirror` or `picture`; None: `VULTUS_MODEL`, else `sface`.
+        name: `sface`, `sface-mirror`, `picture` or an imported one; None: `VULTUS_MODEL`, else
+            `sface`.
         device: `cpu` (default) or `cuda`; None: `VULTUS_DEVICE`, else `cpu`.
         runtime: `openvino` or `onnxruntime`; None: OpenVINO where it is installed.
+        quick: for a crop or two: rather the runtime that starts first than the fastest one, where
+            neither runtime nor CUDA was asked for.
 
     Raises:
         UnknownModel: no such encoder.
@@ -193,8 +212,12 @@ def open_network_encoder(
     """
     card = card_of(default_model() if name is None else name)
     place = device if device is not None else os.environ.get("VULTUS_DEVICE", "cpu")
-    path, precision = _graph(card)
-    for candidate in _runtimes(runtime, place):
+    if quick and runtime is None and place == "cpu" and card.name in _QUICK:
+        from embedder.opencv_encoder import OpenCvNetwork
+
+        return NetworkEncoder(card, OpenCvNetwork())
+    path, precision = graph_of(card)
+    for candidate in _runtimes(_allowed(card, runtime), place):
         network = _open(candidate, str(path), place, precision)
         if network is not None:
             return NetworkEncoder(card, network)
@@ -203,12 +226,31 @@ def open_network_encoder(
     raise RuntimeMissing(f'{wanted} is not installed: pip install "vultus[{extra}]".')
 
 
-def _graph(card: EncoderCard) -> tuple[Path, str | None]:
-    """The graph of an encoder, and its precision; None: the fastest the runtime has."""
+def graph_of(card: EncoderCard) -> tuple[Path, str | None]:
+    """The graph of an encoder, and its precision; None: the fastest the runtime has.
+
+    Raises:
+        WeightsMissing, WeightsBroken: its weights are not there or not what they should be.
+    """
     if card.name == "picture":
         # bf16 moves its vectors to cosine 0.9986, below the 0.9995 that one space demands
         return picture.model_path(), "fp32"
+    if card.name not in CARDS:
+        own = model_folder.imported(card.name)
+        return own.graph(), None if own.precision("openvino") == "bf16" else "fp32"
     return sface.model_path(), None
+
+
+def _allowed(card: EncoderCard, asked: str | None) -> str | None:
+    """The runtime to use; not OpenVINO where an imported encoder has other vectors in it."""
+    if card.name in CARDS or not model_folder.imported(card.name).refuses("openvino"):
+        return asked
+    if asked == "openvino":
+        raise DeviceUnavailable(
+            f"In OpenVINO {card.name} gives other vectors than its space has (found when it was "
+            "imported): use --runtime onnxruntime."
+        )
+    return "onnxruntime"
 
 
 def _runtimes(runtime: str | None, device: str) -> Iterator[str]:

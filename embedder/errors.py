@@ -11,6 +11,10 @@
     │   ├── WeightsBroken        a file is there and its digest is another one
     │   ├── CheckpointRefused    a checkpoint holds anything but plain tensors
     │   └── DownloadFailed
+    ├── ModelError
+    │   ├── ModelUnusable        what was given is no encoder that can be imported
+    │   ├── ModelExists          an encoder of that name is there already
+    │   └── NotCommercial        a licence is not known to allow commercial use
     ├── UnknownModel             no encoder or detector of that name
     ├── RuntimeMissing           neither OpenVINO nor ONNX Runtime is installed
     ├── DeviceUnavailable        the asked device or precision cannot be used
@@ -36,8 +40,12 @@ __all__ = [
     "DeviceUnavailable",
     "DownloadFailed",
     "EmbedderError",
+    "ModelError",
+    "ModelExists",
+    "ModelUnusable",
     "NoFace",
     "NotAnImage",
+    "NotCommercial",
     "PhotoTooLarge",
     "PhotoUnreadable",
     "RuntimeMissing",
@@ -127,6 +135,33 @@ class DownloadFailed(WeightsError):
     """The official file could not be fetched."""
 
     code = "download_failed"
+
+
+class ModelError(EmbedderError):
+    """An encoder cannot be brought in."""
+
+    code = "model_error"
+
+
+class ModelUnusable(ModelError):
+    """A card or a graph is missing, damaged, or not what it says."""
+
+    code = "model_unusable"
+    exit_code = 2
+
+
+class ModelExists(ModelError):
+    """The name of an encoder is taken."""
+
+    code = "model_exists"
+    exit_code = 2
+
+
+class NotCommercial(ModelError):
+    """Commercial use was asked for, and a card does not state that it is allowed."""
+
+    code = "not_commercial"
+    exit_code = 2
 
 
 class UnknownModel(EmbedderError):

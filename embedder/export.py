@@ -1,7 +1,9 @@
-"""A trained network as ONNX: fp32 or fp16 weights, a card, and a check against torch.
+"""A trained network as ONNX: fp32, fp16 or int8, a card, and a check against torch.
 
 fp16 stores the weights in half the bytes and computes in fp32: every runtime takes it, and nothing
-overflows. The check runs both on the same pictures; below cosine 0.9995 nothing is kept.
+overflows. int8 is static quantisation (`embedder.quantize`). The check runs both on the same
+pictures, for int8 on such as took no part in the calibration; below cosine 0.9995 the file is no
+longer of the vector space, and is kept only as an encoder of its own.
 
 Letters: N pictures, S side, D dimensions.
 """
@@ -13,7 +15,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,23 +24,58 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from embedder.card import EncoderCard
+from embedder.card import PARITY, EncoderCard
+from embedder.card_file import NAME, read_card
 from embedder.checkpoint import Checkpoint, find, load
 from embedder.encoder import unit_rows
-from embedder.errors import BadRecipe, WeightsBroken
+from embedder.errors import BadRecipe, ModelUnusable, WeightsBroken
 from embedder.network import network_card
 from embedder.onnx_encoder import OnnxNetwork
+from embedder.quantize import (
+    MOST_PICTURES,
+    calibration_split,
+    hushed,
+    quantise,
+    slow_activations,
+)
 from embedder.torch_encoder import TorchNetwork, card_of_checkpoint
 from embedder.weights import digest_of
 
 if TYPE_CHECKING:
     import onnx
 
-PRECISIONS = ("fp32", "fp16")
-PARITY = 0.9995  # cosine two files of one vector space must have; see EncoderCard.space
+PRECISIONS = ("fp32", "fp16", "int8")
 _OPSET = 18
 _PROBES = 16
+_BLOCK = 64
 _LARGE = 256  # weights of fewer numbers stay fp32: they save nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What whoever exports an encoder says of it; None: as its training gives it.
+
+    Attributes:
+        name: of the encoder.
+        weights_licence: SPDX name of the licence of the weights.
+        data_licence: of what it was trained on; `own`: pictures of whoever trained it.
+        trained_on: in words.
+        alignment: how a picture becomes a crop; see `EncoderCard`.
+    """
+
+    name: str | None = None
+    weights_licence: str | None = None
+    data_licence: str | None = None
+    trained_on: str | None = None
+    alignment: str | None = None
+
+    def on(self, card: EncoderCard) -> EncoderCard:
+        """A card with what is said."""
+        said = {name: getattr(self, name) for name in Statement.__slots__}
+        return replace(card, **{name: value for name, value in said.items() if value is not None})
+
+
+_SILENT = Statement()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +88,11 @@ class Exported:
         card: the card.
         precision: of the weights.
         size: bytes.
-        parity: least cosine between torch and the file over the probes.
+        parity: least cosine between torch and the file over the pictures compared.
+        mean: their mean cosine.
+        compared: how many pictures.
+        own_space: whether its vectors cannot be compared with those of the fp32 weights.
+        remarks: what else to know, in sentences.
     """
 
     path: Path
@@ -60,6 +101,10 @@ class Exported:
     precision: str
     size: int
     parity: float
+    mean: float
+    compared: int
+    own_space: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def export(
@@ -68,45 +113,121 @@ def export(
     *,
     precision: str = "fp32",
     pictures: NDArray[np.uint8] | None = None,
+    own_space: bool = False,
+    statement: Statement = _SILENT,
 ) -> Exported:
     """Write a run's best network as ONNX, with its card, and check it against torch.
 
     Args:
         run: a run's folder or one checkpoint.
         folder: where `<name>-<precision>.onnx` and `<name>.json` go.
-        precision: `fp32` or `fp16`, of the stored weights.
-        pictures: uint8 (N, S, S, C) to check with; None: sixteen made of coloured blocks.
+        precision: `fp32` or `fp16`, of the stored weights, or `int8`, of all arithmetic.
+        pictures: uint8 (N, S, S, C) to check with; None: sixteen made of coloured blocks. For
+            int8 they are needed: three quarters calibrate, the others judge.
+        own_space: where int8 vectors differ too much, keep them as those of another encoder,
+            `<name>-int8`, with a space of its own.
+        statement: name and licences for the card.
 
     Raises:
-        BadRecipe: an unknown precision.
+        BadRecipe: an unknown precision, or int8 without pictures.
+        BadData: too few pictures to calibrate with.
         CheckpointBroken: there is no checkpoint.
-        WeightsBroken: the file's vectors differ from torch's; it is deleted.
+        WeightsBroken: the file's vectors differ from torch's; nothing is kept.
     """
+    saved = load(find(run))
+    name = saved.recipe.name if statement.name is None else statement.name
+    _check_asked(precision, pictures, name)
+    network = saved.network()
+    model = to_onnx(network, side=_side(saved))
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as place:
+        reference = path = _write(model, Path(place) / f"{name}-fp32.onnx")
+        probes, remarks = _probes(saved, pictures), _remarks(model, precision)
+        if precision == "fp16":
+            halve(model)
+        elif precision == "int8":
+            learnt, judged = calibration_split(len(probes))
+            model, probes = quantise(model, probes[learnt]), probes[judged]
+        if precision != "fp32":
+            path = _write(model, Path(place) / f"{name}-{precision}.onnx")
+        cosines = cosines_of(network, path, probes)
+        apart = not float(cosines.min()) >= PARITY
+        if apart and not (precision == "int8" and own_space):
+            raise WeightsBroken(_too_far(path.name, precision, cosines))
+        digests = {file.name: digest_of(file) for file in dict.fromkeys((reference, path))}
+        if apart:  # no file of the fp32 weights' space
+            del digests[reference.name]
+        path = path.replace(folder / path.name)
+    card = replace(card_of_checkpoint(saved, digests), name=name)
+    card = statement.on(card)
+    if apart:
+        card = replace(card, name=f"{name}-int8", arch=f"{card.arch}, int8")
+    done = Exported(
+        path, folder / f"{card.name}.json", card, precision, path.stat().st_size,
+        float(cosines.min()), float(cosines.mean()), len(cosines), apart, remarks,
+    )  # fmt: skip
+    _write_card(done, saved)
+    return done
+
+
+def _check_asked(precision: str, pictures: NDArray[np.uint8] | None, name: str) -> None:
+    """Make sure that what is asked for can be done; `pictures`: uint8 (N, S, S, C) or None."""
     if precision not in PRECISIONS:
         raise BadRecipe(f"There is no precision {precision!r}: known are {', '.join(PRECISIONS)}.")
-    saved = load(find(run))
-    network = saved.network()
-    folder.mkdir(parents=True, exist_ok=True)
-    model = to_onnx(network, side=_side(saved))
-    reference = path = _write(model, folder / f"{saved.recipe.name}-fp32.onnx")
-    if precision == "fp16":
-        halve(model)
-        path = _write(model, folder / f"{saved.recipe.name}-fp16.onnx")
-    parity = least_cosine(network, path, _probes(saved, pictures))
-    digests = {file.name: digest_of(file) for file in dict.fromkeys((reference, path))}
-    if path != reference:  # the space is named by the fp32 weights; the file itself may go
-        reference.unlink()
-    if not parity >= PARITY:
-        path.unlink()
-        raise WeightsBroken(
-            f"{path.name} gives other vectors than torch (cosine {parity:.6f}, at least {PARITY}): "
-            "it was deleted; export with --precision fp32."
+    if precision == "int8" and pictures is None:
+        raise BadRecipe("int8 needs pictures to calibrate with: give --calibration DIR.")
+    if not NAME.fullmatch(name):
+        raise BadRecipe(
+            f"{name!r} cannot be the name of an encoder: letters, digits, dots, dashes and "
+            "underscores can (--name)."
         )
-    card = card_of_checkpoint(saved, digests)
-    card_path = folder / f"{saved.recipe.name}.json"
-    facts = {**card.to_dict(), "recipe": saved.recipe.to_dict(), "parity": parity}
-    card_path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return Exported(path, card_path, card, precision, path.stat().st_size, parity)
+
+
+def _remarks(model: onnx.ModelProto, precision: str) -> tuple[str, ...]:
+    """What speaks against a precision for a network."""
+    slow = slow_activations(model) if precision == "int8" else ()
+    if not slow:
+        return ()
+    return (
+        (
+            f"The network has {', '.join(slow)}, which does not fuse with a convolution: int8 will "
+            "be no faster. A network with ReLU is (mobileface-relu)."
+        ),
+    )
+
+
+def _too_far(file: str, precision: str, cosines: NDArray[np.float64]) -> str:
+    """Why a file is not kept, and what to do; `cosines`: float64 (N,)."""
+    told = (
+        f"{file} gives other vectors than torch: on {len(cosines)} pictures the cosine is "
+        f"{cosines.min():.6f} at least and {cosines.mean():.6f} in the mean, {PARITY} is needed to "
+        "share a vector space. Nothing was kept; "
+    )
+    if precision == "int8":
+        return told + (
+            "export with --precision fp16, or with --own-space: then it is an encoder of its own, "
+            "with galleries and calibrations of its own."
+        )
+    return told + "export with --precision fp32."
+
+
+def _write_card(done: Exported, saved: Checkpoint) -> None:
+    """Write the card; files of the same space that lie beside it stay in it."""
+    card, folder = done.card, done.card_path.parent
+    if done.card_path.is_file():
+        with contextlib.suppress(ModelUnusable):
+            before, _ = read_card(done.card_path)
+            if before.space == card.space:
+                kept = {k: v for k, v in before.digests.items() if (folder / k).is_file()}
+                card = replace(card, digests={**card.digests, **kept, **card.digests})
+    recipe = saved.recipe.to_dict()  # places on this machine are nobody's business
+    recipe |= {key: Path(recipe[key]).name for key in ("data", "init") if recipe[key]}
+    facts = {
+        **card.to_dict(), "recipe": recipe, "precision": done.precision, "parity": done.parity,
+        "mean_cosine": done.mean, "compared": done.compared,
+    }  # fmt: skip
+    text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+    done.card_path.write_text(text, encoding="utf-8")
 
 
 def _write(model: onnx.ModelProto, path: Path) -> Path:
@@ -152,7 +273,7 @@ def to_onnx(network: nn.Module, *, side: int) -> onnx.ModelProto:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter warns of its own insides."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), hushed():
         warnings.simplefilter("ignore")
         yield
 
@@ -183,21 +304,27 @@ def _probes(saved: Checkpoint, pictures: NDArray[np.uint8] | None) -> NDArray[np
         rng = np.random.default_rng(0)
         blocks = rng.integers(0, 256, (_PROBES, 3, 7, 7)).repeat(side // 7, 2).repeat(side // 7, 3)
         return blocks.astype(np.float32)
-    rows = pictures[:_PROBES].astype(np.float32)
+    rows = pictures[:MOST_PICTURES].astype(np.float32)
     return np.ascontiguousarray(np.broadcast_to(rows, (*rows.shape[:3], 3)).transpose(0, 3, 1, 2))
 
 
-def least_cosine(network: nn.Module, path: Path, tensor: NDArray[np.float32]) -> float:
-    """The least cosine between torch's vectors and the file's.
+def cosines_of(network: nn.Module, path: Path, tensor: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The cosine between torch's vector and the file's, of each picture.
 
     Args:
         network: in evaluation mode.
         path: the ONNX file.
         tensor: float32 (N, 3, S, S).
+
+    Returns:
+        float64 (N,), −1…1.
     """
-    ours = unit_rows(TorchNetwork(network).run(tensor))
-    theirs = unit_rows(OnnxNetwork(str(path)).run(tensor))
-    return float((ours * theirs).sum(axis=1).min())
+    ours, theirs = TorchNetwork(network), OnnxNetwork(str(path))
+    found = [
+        (unit_rows(ours.run(block)) * unit_rows(theirs.run(block))).sum(axis=1, dtype=np.float64)
+        for block in (tensor[i : i + _BLOCK] for i in range(0, len(tensor), _BLOCK))
+    ]
+    return np.concatenate(found)
 
 
 def facts_of(exported: Exported) -> dict[str, Any]:
@@ -205,5 +332,7 @@ def facts_of(exported: Exported) -> dict[str, Any]:
     return {
         "file": str(exported.path), "card": str(exported.card_path), "bytes": exported.size,
         "precision": exported.precision, "parity": exported.parity,
-        "space": exported.card.space,
+        "mean_cosine": exported.mean, "compared": exported.compared,
+        "space": exported.card.space, "own_space": exported.own_space,
+        "remarks": list(exported.remarks),
     }  # fmt: skip

@@ -3,6 +3,8 @@
 Every objective is a module called with raw vectors and labels and gives one number. Pictures with
 one label belong together; two augmented views of an unlabelled picture share the picture's index
 as label. Objectives with weights of their own (a learned head, class centres) are trained too.
+`triplet`, `contrastive` and `supcon` may compare with vectors of earlier batches: the option
+`memory` says with how many (`embedder.batch_memory`).
 
 Letters: N vectors, D dimensions, a anchor, p positive, n negative, C classes, τ temperature.
 
@@ -36,6 +38,7 @@ from pytorch_metric_learning import distances, losses, miners, reducers
 from torch import Tensor, nn
 from torch.nn import functional
 
+from embedder.batch_memory import BatchMemory, SquaredPairs
 from embedder.errors import BadRecipe
 
 
@@ -73,10 +76,13 @@ class TripletMargin(nn.Module):
     """max(0, |a − p|² − |a − n|² + margin) on unit vectors, averaged over the active triplets.
 
     `semi-hard`: negatives farther than the positive, yet inside the margin. `hard`: for each anchor
-    the farthest positive and the nearest negative. `all`: every triplet of the batch.
+    the farthest positive and the nearest negative. `all`: every triplet of the batch. With a
+    memory, positives and negatives are the remembered vectors.
     """
 
-    def __init__(self, margin: float = 0.2, mining: str = "semi-hard") -> None:
+    def __init__(
+        self, margin: float = 0.2, mining: str = "semi-hard", *, memory: int = 0, dim: int = 0
+    ) -> None:
         super().__init__()
         distance = distances.LpDistance(normalize_embeddings=True, p=2, power=2)
         self.margin = margin
@@ -84,10 +90,13 @@ class TripletMargin(nn.Module):
             margin=margin, distance=distance, reducer=reducers.AvgNonZeroReducer()
         )
         self.miner = _miner(mining, margin, distance)
+        self.memory = BatchMemory(self.loss, dim, memory, self.miner) if memory else None
 
     def forward(self, batch: Batch) -> Tensor:
         """Scalar ≥ 0; 0 where no triplet is active."""
         vectors, labels = _labelled(batch)
+        if self.memory is not None:
+            return self.memory(vectors, labels)
         if self.miner is None:
             return self.loss(vectors, labels)
         with torch.no_grad():
@@ -143,12 +152,19 @@ class Contrastive(nn.Module):
     Either kind is averaged by itself: a batch holds far more different pairs than equal ones.
     """
 
-    def __init__(self, margin: float = 1.0, unit: bool = True) -> None:
+    def __init__(
+        self, margin: float = 1.0, unit: bool = True, *, memory: int = 0, dim: int = 0
+    ) -> None:
         super().__init__()
         self.margin, self.unit = margin, unit
+        distance = distances.LpDistance(normalize_embeddings=unit, p=2)
+        loss = SquaredPairs(margin, distance)
+        self.memory = BatchMemory(loss, dim, memory) if memory else None
 
     def forward(self, batch: Batch) -> Tensor:
         """Scalar ≥ 0."""
+        if self.memory is not None:
+            return self.memory(*_labelled(batch))
         vectors = batch.vectors.float()
         if self.unit:
             vectors = functional.normalize(vectors)
@@ -172,7 +188,15 @@ class SameDifferent(nn.Module):
         nn.init.constant_(self.judge.bias, 1.0)
 
     def logits(self, first: Tensor, second: Tensor) -> Tensor:
-        """Log-odds (…,) that rows (…, D) of two arrays show the same; broadcasts."""
+        """Log-odds that vectors show the same.
+
+        Args:
+            first: float (…, D), raw vectors.
+            second: float (…, D), of a shape that broadcasts with it.
+
+        Returns:
+            float (…), natural logarithm of the odds.
+        """
         return self.judge((first - second).abs()).squeeze(-1)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -188,25 +212,34 @@ class SameDifferent(nn.Module):
 class SupCon(nn.Module):
     """−mean over positives of log softmax of cosine/τ, over all other vectors of the batch."""
 
-    def __init__(self, temperature: float = 0.1) -> None:
+    def __init__(self, temperature: float = 0.1, *, memory: int = 0, dim: int = 0) -> None:
         super().__init__()
         self.loss = losses.SupConLoss(temperature=temperature)
+        self.memory = BatchMemory(self.loss, dim, memory) if memory else None
 
     def forward(self, batch: Batch) -> Tensor:
         """Scalar ≥ 0."""
-        return self.loss(*_labelled(batch))
+        asked = self.loss if self.memory is None else self.memory
+        return asked(*_labelled(batch))
 
 
 class NtXent(nn.Module):
-    """Each positive pair's log softmax of cosine/τ against the anchor's negatives."""
+    """Each positive pair's log softmax of cosine/τ against the anchor's negatives.
+
+    With two views of each picture that is supervised contrast with one positive, which the library
+    computes from N × N numbers; its NT-Xent takes N times as many.
+    """
 
     def __init__(self, temperature: float = 0.5) -> None:
         super().__init__()
         self.loss = losses.NTXentLoss(temperature=temperature)
+        self.two = losses.SupConLoss(temperature=temperature)
 
     def forward(self, batch: Batch) -> Tensor:
         """Scalar ≥ 0."""
-        return self.loss(batch.vectors.float(), batch.labels)
+        _, views = batch.labels.unique(return_counts=True)
+        loss = self.two if bool((views == 2).all()) else self.loss
+        return loss(batch.vectors.float(), batch.labels)
 
 
 class ArcFace(nn.Module):
@@ -263,7 +296,13 @@ OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
     "distil-similarity": DistilSimilarity,
 }
 TAUGHT = frozenset({"distil-vectors", "distil-similarity"})
-_SHAPED = {"same-different": ("dim",), "arcface": ("dim", "classes")}
+_SHAPED = {
+    "triplet": ("dim",),
+    "contrastive": ("dim",),
+    "supcon": ("dim",),
+    "same-different": ("dim",),
+    "arcface": ("dim", "classes"),
+}
 
 
 class Objective(nn.Module):
@@ -288,7 +327,11 @@ class Objective(nn.Module):
         self.parts = nn.ModuleList([_make(one, facts) for one in chosen])
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum, and each part's own value, detached, by name."""
+        """The weighted sum, and each part's own value by name.
+
+        Returns:
+            A float32 scalar with its gradient, and detached scalars.
+        """
         values = [part(batch) for part in self.parts]
         total = sum(one.weight * value for one, value in zip(self.chosen, values, strict=True))
         named = {one.name: v.detach() for one, v in zip(self.chosen, values, strict=True)}
@@ -306,9 +349,13 @@ def _make(one: Weighted, facts: Mapping[str, int]) -> nn.Module:
 
 
 def relations(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which pairs are positive and which negative: two bool (N, N), the diagonal in neither.
+    """Which pairs are positive and which negative; the diagonal is in neither.
 
-    A label of −1 is nobody's: its vectors are in no pair.
+    Args:
+        labels: int64 (N,); −1 is nobody's: its vectors are in no pair.
+
+    Returns:
+        Two bool (N, N).
     """
     known = (labels >= 0).unsqueeze(0) & (labels >= 0).unsqueeze(1)
     equal = labels.unsqueeze(0) == labels.unsqueeze(1)

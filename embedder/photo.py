@@ -43,7 +43,9 @@ SUFFIXES = frozenset({
 # MPO (two JPEGs in one file) is opened by Pillow's JPEG reader and has no name of its own.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "HEIF")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-_EXIF_IFD, _TAKEN, _MODIFIED = 0x8769, 0x9003, 0x0132
+_EXIF_IFD, _TAKEN, _MODIFIED, _ORIENTATION = 0x8769, 0x9003, 0x0132, 0x0112
+_TURNED = range(2, 9)  # orientations that are not upright
+_REDUCTIONS = (8, 4, 2)  # what a JPEG decoder leaves out of each block at next to no cost
 _WHITE = (255, 255, 255, 255)
 # What Pillow's readers raise on broken files; Exception alone would hide defects of this module.
 _BROKEN = (
@@ -62,6 +64,9 @@ class Photo:
         source: where it came from, for messages and the store.
         size: bytes of the file.
         taken: when the camera says it was taken (its local time, no zone known), or None.
+        reduced: pixels of the file to a side of one of `pixels`: 1, or 2, 4, 8 where it was
+            decoded at a half, a quarter or an eighth.
+        encoded: the file, for decoding it once more; kept where it is reduced.
     """
 
     pixels: NDArray[np.uint8]
@@ -69,9 +74,27 @@ class Photo:
     source: str
     size: int = 0
     taken: datetime | None = None
+    reduced: int = 1
+    encoded: Encoded | None = None
 
     def __post_init__(self) -> None:
         expect(self.pixels, np.uint8, (None, None, 3), "Photo.pixels")
+
+    @property
+    def width(self) -> int:
+        """Pixels of the upright file."""
+        return int(self.pixels.shape[1]) * self.reduced
+
+    @property
+    def height(self) -> int:
+        """Pixels of the upright file."""
+        return int(self.pixels.shape[0]) * self.reduced
+
+    def whole(self) -> Photo:
+        """The photo with all its pixels; it is decoded again where it was reduced."""
+        if self.encoded is None:
+            return self
+        return decode(self.encoded, max_pixels=self.width * self.height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +190,14 @@ def _read_handle(handle: int, label: str) -> bytes:
         raise PhotoUnreadable(f"{label} cannot be read ({error.strerror}).") from error
 
 
-def decode(encoded: Encoded, *, max_pixels: int = MAX_PIXELS) -> Photo:
+def decode(encoded: Encoded, *, max_pixels: int = MAX_PIXELS, least: int | None = None) -> Photo:
     """Decode a file's bytes to an upright RGB Photo; an animation gives its first frame.
+
+    Args:
+        encoded: the file.
+        max_pixels: refuse pictures with more pixels than this.
+        least: a JPEG may be decoded at a half, a quarter or an eighth of its size, its long side
+            no less than so many pixels; None: at its size.
 
     Raises:
         PhotoTooLarge: more than `max_pixels` pixels, found before any is decoded.
@@ -178,10 +207,25 @@ def decode(encoded: Encoded, *, max_pixels: int = MAX_PIXELS) -> Photo:
         _check_pixels(image.size, encoded.source, max_pixels)
         taken = _taken(image)
         try:
+            reduced = 1 if least is None else _reduce(image, least)
             pixels = _to_rgb(_upright(image))
         except (*_BROKEN, MemoryError) as error:
             raise _broken(encoded.source, error) from error
-    return Photo(pixels, encoded.digest, encoded.source, len(encoded.data), taken)
+    kept = None if reduced == 1 else encoded
+    return Photo(pixels, encoded.digest, encoded.source, len(encoded.data), taken, reduced, kept)
+
+
+def _reduce(image: Image, least: int) -> int:
+    """Have a JPEG decoded smaller, where its sides can be divided: by how much."""
+    if image.format not in {"JPEG", "MPO"}:
+        return 1
+    width, height = image.size
+    for factor in _REDUCTIONS:
+        even = width % factor == 0 and height % factor == 0
+        if even and max(width, height) >= factor * least:
+            image.draft(None, (width // factor, height // factor))
+            return width // image.size[0]
+    return 1
 
 
 @contextlib.contextmanager
@@ -298,6 +342,8 @@ def _upright(image: Image) -> Image:
 
     image.load()  # broken pixels fail here, so that what fails below is the EXIF block
     try:
+        if image.getexif().get(_ORIENTATION, 1) not in _TURNED:
+            return image  # exif_transpose would copy the pixels
         turned = ImageOps.exif_transpose(image)
     except _BROKEN:
         return image  # an EXIF block too broken to read says nothing about orientation
@@ -314,7 +360,8 @@ def _to_rgb(image: Image) -> NDArray[np.uint8]:
         layer = image.convert("RGBA")
         paper = Image.new("RGBA", layer.size, _WHITE)
         image = Image.alpha_composite(paper, layer)
-    return np.ascontiguousarray(image.convert("RGB"), dtype=np.uint8)
+    upright = image if image.mode == "RGB" else image.convert("RGB")
+    return np.ascontiguousarray(upright, dtype=np.uint8)
 
 
 def _deep_grey(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -92,8 +92,8 @@ def convert(weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
 
     graph = _Graph(weights)
     value = graph.convolve(INPUT, "_conv_stem", "_bn0", stride=2)
-    for name, stride, expanded, skipped in _blocks():
-        value = graph.block(value, f"_blocks.{name}", stride, expanded=expanded, skipped=skipped)
+    for one in blocks():
+        value = graph.block(value, one)
     value = graph.convolve(value, "_conv_head", "_bn1")
     graph.add("GlobalAveragePool", [value], "pooled")
     graph.add("Flatten", ["pooled"], OUTPUT)
@@ -106,14 +106,44 @@ def convert(weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
     )  # fmt: skip
 
 
-def _blocks() -> Iterator[tuple[int, int, bool, bool]]:
-    """Of each block: its number, stride, whether it expands, whether its input is added."""
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One inverted bottleneck.
+
+    Attributes:
+        name: of its layers in the state dict.
+        kernel: side of the depthwise kernel.
+        stride: of the depthwise convolution, 1 or 2.
+        channels: in.
+        inner: between its convolutions; as many as come in where it does not expand.
+        width: channels out.
+    """
+
+    name: str
+    kernel: int
+    stride: int
+    channels: int
+    inner: int
+    width: int
+
+    @property
+    def expanded(self) -> bool:
+        """Whether it begins with a convolution that widens."""
+        return self.inner != self.channels
+
+    @property
+    def skipped(self) -> bool:
+        """Whether its input is added to its output."""
+        return self.stride == 1 and self.channels == self.width
+
+
+def blocks() -> Iterator[Block]:
+    """The sixteen blocks in their order."""
     number = 0
-    for _, first_stride, expansion, channels, width, count in _STAGES:
+    for kernel, first_stride, expansion, first_channels, width, count in _STAGES:
         for i in range(count):
-            stride = first_stride if i == 0 else 1
-            same = channels == width or i > 0
-            yield number, stride, expansion != 1, same and stride == 1
+            stride, channels = (first_stride, first_channels) if i == 0 else (1, width)
+            yield Block(f"_blocks.{number}", kernel, stride, channels, channels * expansion, width)
             number += 1
 
 
@@ -165,7 +195,7 @@ class _Graph:
         return output
 
     def keep(self, name: str, values: NDArray[Any]) -> str:
-        """Add a tensor of weights; its name."""
+        """Add a tensor of weights, of any shape and dtype; its name."""
         from onnx import numpy_helper
 
         self.tensors.append(numpy_helper.from_array(values, name))
@@ -197,11 +227,11 @@ class _Graph:
             self.keep("six", np.array(6, np.float32))
         return self.add("Clip", [value, "zero", "six"], f"{value}.relu6")
 
-    def block(self, value: str, name: str, stride: int, *, expanded: bool, skipped: bool) -> str:
+    def block(self, value: str, one: Block) -> str:
         """Add an inverted bottleneck; the name of its output."""
-        start = value
-        if expanded:
+        start, name = value, one.name
+        if one.expanded:
             value = self.convolve(value, f"{name}._expand_conv", f"{name}._bn0")
-        value = self.convolve(value, f"{name}._depthwise_conv", f"{name}._bn1", stride=stride)
+        value = self.convolve(value, f"{name}._depthwise_conv", f"{name}._bn1", stride=one.stride)
         value = self.convolve(value, f"{name}._project_conv", f"{name}._bn2", activate=False)
-        return self.add("Add", [value, start], f"{name}.sum") if skipped else value
+        return self.add("Add", [value, start], f"{name}.sum") if one.skipped else value

@@ -23,7 +23,8 @@ class Recipe:
         name: of the encoder that comes out.
         data: where the pictures are; see `embedder.dataset.open_pictures`.
         network: a key of `embedder.network.NETWORKS`.
-        init: a checkpoint's folder whose weights are the start; None: fresh or pretrained.
+        init: whose weights are the start: a checkpoint's folder, an exported model's, or the name
+            of an imported one (`embedder.start`); None: fresh or pretrained.
         dim: D of the vectors; None: the network's.
         dropout: share of features dropped before the last layer, 0…1.
         objectives: what is made small, with weights.
@@ -47,8 +48,15 @@ class Recipe:
         bf16: compute in bfloat16; None: on a GPU only. A processor that has it is twice as fast.
         clip: the gradient's norm is cut to this; 0: never.
         frozen: steps during which the body is frozen and only the head learns.
+        rest: how many of the body's first blocks never learn.
+        norms: `learn`: batch normalisation follows the pictures it sees; `keep`: a pretrained body
+            keeps the averages it came with, and the head those it has after `warm_head`.
+        warm_head: training pictures whose features the head is fitted to before the first step,
+            by the teacher's vectors; 0: none.
         ema: how slowly the averaged weights follow, 0…1; 0: no average.
         evaluate: steps between two validations.
+        judged: a key of `embedder.augment.AUGMENTATIONS`: validation is the mean of two EERs, of
+            clean pictures and of pictures so changed against clean ones; `none`: clean ones alone.
         patience: validations without a better EER before the run ends; 0: never.
         checkpoint: steps between two checkpoints.
         seed: of everything.
@@ -81,8 +89,12 @@ class Recipe:
     bf16: bool | None = None
     clip: float = 5.0
     frozen: int = 0
+    rest: int = 0
+    norms: str = "learn"
+    warm_head: int = 0
     ema: float = 0.0
     evaluate: int = 200
+    judged: str = "none"
     patience: int = 0
     checkpoint: int = 500
     seed: int = 0
@@ -117,10 +129,13 @@ _RANGES = (
     ("per_class", 1, 10_000), ("batch", 2, 1_000_000), ("chunk", 2, 1_000_000),
     ("accumulate", 1, 10_000), ("steps", 1, 1_000_000_000), ("rate", 1e-9, 100), ("floor", 0, 1),
     ("warmup", 0, 1_000_000_000), ("decay", 0, 10), ("clip", 0, 1e6), ("frozen", 0, 1_000_000_000),
+    ("rest", 0, 1000), ("warm_head", 0, 1_000_000_000),
     ("ema", 0, 0.999999), ("evaluate", 1, 1_000_000_000), ("patience", 0, 1_000_000),
     ("checkpoint", 1, 1_000_000_000), ("seed", 0, 2**32 - 1),
 )  # fmt: skip
-_CHOICES = {"optimizer": ("adamw", "sgd"), "by": ("class", "photo")}
+_CHOICES = {
+    "optimizer": ("adamw", "sgd"), "by": ("class", "photo"), "norms": ("learn", "keep"),
+}  # fmt: skip
 
 _MNIST = Recipe(
     name="mnist-triplet", data="mnist.npz.xz", network="small", dropout=0.1, by="photo",
@@ -129,18 +144,34 @@ _MNIST = Recipe(
         Weighted("triplet", options={"margin": 0.5, "mining": "semi-hard"}),
     ),
 )  # fmt: skip
+# The teacher is shown the clean face, the student half of the time a hard capture of it.
+_FACE = Recipe(
+    name="vultus-face-1", network="sface-narrow", augmentation="hard-half", judged="captures",
+    teacher="sface-mirror", warm_head=1500, norms="keep", rest=5, bf16=True, validation=0.03,
+    test=0.0, batch=64, per_class=4, steps=12_000, rate=2e-4, warmup=15, decay=1e-4, ema=0.999,
+    evaluate=1000, checkpoint=100, seed=1, objectives=(
+        Weighted("distil-vectors"), Weighted("distil-similarity", 10.0),
+        Weighted("triplet", 0.05, {"margin": 0.3}),
+    ),
+)  # fmt: skip
 RECIPES = {
     recipe.name: recipe
     for recipe in (
+        _FACE,
+        replace(_FACE, name="vultus-face-1-mobile", network="sface-half", augmentation="faces",
+                judged="none", warm_head=4000, rest=0, norms="learn", steps=60_000, rate=1e-3,
+                warmup=200),
         _MNIST,
         replace(_MNIST, name="mnist-ratio", objectives=(
             Weighted("triplet-ratio", options={"unit": True, "temperature": 1.0}),)),
-        replace(_MNIST, name="fashion", data="fashion_mnist.npz.xz", augmentation="things",
-                steps=6000, dropout=0.2, objectives=(Weighted("supcon"),)),
+        replace(_MNIST, name="fashion", data="fashion_mnist.npz.xz", augmentation="garments",
+                steps=6000, dropout=0.2, objectives=(
+                    Weighted("arcface", options={"margin": 0.2, "scale": 16.0}),
+                    Weighted("supcon", 0.5))),
         Recipe(name="omniglot", data="omniglot.npz", network="small", augmentation="digits",
-               batch=240, per_class=6, steps=4000, rate=2e-3, bf16=True, ema=0.998, objectives=(
-                   Weighted("contrastive", options={"margin": 1.0}),
-                   Weighted("same-different", 0.2))),
+               validation=0.05, test=0.0, batch=240, per_class=4, steps=3000, rate=2e-3, bf16=True,
+               ema=0.998, evaluate=500, objectives=(
+                   Weighted("contrastive", options={"margin": 1.0}), Weighted("supcon"))),
         Recipe(name="faces", network="sface-compact", augmentation="faces", frozen=500,
                teacher="sface", batch=256, chunk=64, per_class=4, steps=20_000, rate=5e-4,
                ema=0.999, objectives=(

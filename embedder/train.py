@@ -46,9 +46,12 @@ from embedder.errors import BadRecipe, CheckpointBroken, DeviceUnavailable, Trai
 from embedder.network import EmbeddingNetwork, build, network_card
 from embedder.objectives import TAUGHT, Batch, Objective
 from embedder.recipe import Recipe
+from embedder.start import load_start
+from embedder.train_head import factored, fit_head
 from embedder.train_log import Log, Row
 
 _VALIDATED = 4096  # pictures looked at in a validation, at most
+_AT_ONCE = 64  # pictures through the body at once where nothing learns
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,8 @@ def train(
         if last is not None and not resume:
             raise CheckpointBroken(f"{run} holds a run already: give --resume, or another folder.")
         state = _begin(recipe, pictures, last, place)
+        if last is None and recipe.warm_head:
+            _warm_head(state, feed, parts)
         log = Log(run, from_step=state.step, active=place.rank == 0)
         try:
             return _loop(recipe, state, feed, parts, run, place, log, quiet=quiet)
@@ -288,8 +293,7 @@ def _begin(recipe: Recipe, pictures: Pictures, last: Path | None, place: Place) 
     dim = recipe.dim or network_card(recipe.network).dim
     objective = Objective(recipe.objectives, dim=dim, classes=max(1, len(pictures.names)))
     if recipe.init is not None and last is None:
-        start = checkpoint.load(checkpoint.find(Path(recipe.init)))
-        checkpoint.load_into(network, start.part("average") or start.part("network"))
+        load_start(network, recipe.init, norms=recipe.norms)
     network.to(place.device, memory_format=torch.channels_last)
     objective.to(place.device)
     state = State(network, _copy(network) if recipe.ema else None, objective,
@@ -343,9 +347,47 @@ def wrapped(state: State, recipe: Recipe, place: Place) -> nn.Module:
     state.network.body.requires_grad_(not frozen)
     if frozen:
         state.network.body.eval()  # its normalisation must not drift either
+    for block in list(state.network.body.children())[: recipe.rest]:
+        block.requires_grad_(False).eval()
+    if recipe.norms == "keep":
+        _still(state.network.body if frozen else state.network)
     if place.world == 1:
         return state.network
     return DistributedDataParallel(state.network)
+
+
+def _still(part: nn.Module) -> None:
+    """Batch normalisation by the averages it has; its scale and shift go on learning."""
+    for module in part.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eval()
+
+
+def _warm_head(state: State, feed: Feed, parts: Split) -> None:
+    """Fit the head to the teacher on clean pictures, the body as it came."""
+    recipe, place = feed.recipe, feed.place
+    taught = feed.pictures.teacher
+    if taught is None:
+        raise BadRecipe("warm_head fits the head to a teacher: let an objective distil one.")
+    rng = np.random.default_rng(recipe.seed)
+    count = min(recipe.warm_head, len(parts.train))
+    chosen = np.sort(rng.choice(parts.train, count, replace=False))
+    body = state.network.body.eval()
+    with torch.no_grad(), torch.autocast(place.device.type, torch.bfloat16, enabled=place.bf16):
+        found = [
+            body(state.network.scale(feed.pixels(chosen[i : i + _AT_ONCE]))).half()
+            for i in range(0, count, _AT_ONCE)
+        ]
+    features, head = torch.cat(found), state.network.head
+    if recipe.network == "sface-narrow":
+        whole = build("sface-whole").head.to(place.device)
+        cosine, what = factored(head, whole, features), "the whole head"
+    else:
+        wanted = torch.from_numpy(taught[chosen]).to(place.device)
+        cosine, what = fit_head(head, features, wanted, seed=recipe.seed), "the teacher"
+    tell(f"the head was fitted to {count} pictures: cosine {cosine:.4f} with {what}", place)
+    if state.average is not None:
+        state.average.load_state_dict(state.network.state_dict())
 
 
 class Feed:
@@ -356,9 +398,10 @@ class Feed:
         if any(one.name in TAUGHT for one in recipe.objectives):
             pictures = with_teacher(pictures, recipe.teacher)
         self.pictures = pictures
-        how = augmentation(recipe.augmentation)
+        how, judge = augmentation(recipe.augmentation), augmentation(recipe.judged)
         shape = {"side": pictures.side, "channels": pictures.pixels.shape[3]}
         self.augmenter = None if how is None else Augmenter(how, **shape).to(place.device)
+        self.judge = None if judge is None else Augmenter(judge, **shape).to(place.device)
         if recipe.self_supervised and how is None:
             raise BadRecipe("Self-supervision needs two views: choose an augmentation (views).")
         self.resident = _resident(pictures, place)
@@ -382,7 +425,7 @@ class Feed:
         return x, labels.to(self.place.device), teacher
 
     def pixels(self, chosen: NDArray[np.int64]) -> Tensor:
-        """Pictures by index: float32 (N, C, S, S) in 0…255, on the device."""
+        """Pictures by index, int64 (N,): float32 (N, C, S, S) in 0…255, on the device."""
         if self.resident is None:
             rows = torch.from_numpy(np.asarray(self.pictures.pixels[chosen])).to(self.place.device)
         else:
@@ -468,7 +511,7 @@ def backward(
 
 
 def encoded(model: nn.Module, pictures: Tensor, place: Place) -> Tensor:
-    """Vectors float32 (N, D), computed in bfloat16 where the place says so."""
+    """Vectors float32 (N, D) of float32 (N, C, S, S); in bfloat16 where the place says so."""
     with torch.autocast(place.device.type, torch.bfloat16, enabled=place.bf16):
         vectors = model(pictures)
     return vectors.float()
@@ -533,12 +576,12 @@ def _all(own: Tensor) -> list[Tensor]:
 
 
 def gather(own: Tensor, place: Place) -> Tensor:
-    """Vectors of all processes, float (B, D), with the gradient of one's own (N, D)."""
+    """Vectors of all processes, float32 (B, D), with the gradient of one's own (N, D)."""
     return own if place.world == 1 else _Gather.apply(own)
 
 
 def everyone(own: Tensor, place: Place) -> Tensor:
-    """Rows of all processes, without gradient."""
+    """Rows of all processes, without gradient: (N, …) of each → (B, …)."""
     return own if place.world == 1 else torch.cat(_all(own))
 
 
@@ -566,28 +609,44 @@ def follow(state: State, slowness: float) -> None:
 # --- now and then ------------------------------------------------------------------------------
 
 
-def vectors_of(network: nn.Module, feed: Feed, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Unit vectors float32 (N, D) of pictures by index, the network as it is used later."""
-    was = network.training
-    body = network.body.training if isinstance(network, EmbeddingNetwork) else was
+def vectors_of(
+    network: nn.Module, feed: Feed, chosen: NDArray[np.int64], changed: nn.Module | None = None
+) -> NDArray[np.float32]:
+    """Unit vectors float32 (N, D) of pictures by index, the network as it is used later.
+
+    Args:
+        network: in any mode, which it has again afterwards.
+        feed: the pictures.
+        chosen: int64 (N,).
+        changed: what changes the pictures before, float (N, C, S, S) in 0…255 to the same; None:
+            nothing does.
+    """
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
+    look: nn.Module = nn.Identity() if changed is None else changed
     with torch.no_grad():
         found = [
-            nn.functional.normalize(encoded(network, feed.pixels(chosen[i : i + 256]), feed.place))
+            nn.functional.normalize(
+                encoded(network, look(feed.pixels(chosen[i : i + 256])), feed.place)
+            )
             for i in range(0, len(chosen), 256)
         ]
-    network.train(was)
-    if isinstance(network, EmbeddingNetwork):
-        network.body.train(body)
+    for module, mode in modes:
+        module.training = mode
     return np.asarray(torch.cat(found).cpu().numpy(), np.float32)
 
 
-def equal_error_rate(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> float | None:
-    """Where false matches and false non-matches are as many, over all pairs.
+def equal_error_rate(
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    others: NDArray[np.float32] | None = None,
+) -> float | None:
+    """Where false matches and false non-matches are as many, over all pairs of two pictures.
 
     Args:
         vectors: float32 (N, D), unit rows.
         labels: int64 (N,).
+        others: float32 (N, D), what the second picture of a pair is; None: as the first.
 
     Returns:
         0…1, or None where there are no pairs of one kind.
@@ -599,20 +658,32 @@ def equal_error_rate(vectors: NDArray[np.float32], labels: NDArray[np.int64]) ->
     same = (labels[first] == labels[second])[known]
     if not same.any() or same.all():
         return None
-    false, true, _ = roc_curve(same, (vectors @ vectors.T)[first, second][known])
+    similarities = vectors @ (vectors if others is None else others).T
+    false, true, _ = roc_curve(same, similarities[first, second][known])
     where = int(np.argmin(np.abs(false - (1 - true))))
     return float((false[where] + 1 - true[where]) / 2)
 
 
 def validate(state: State, feed: Feed, parts: Split) -> float | None:
-    """EER over (at most 4096, by seed) validation pictures; None where there is none to tell."""
-    chosen = parts.validation
+    """EER over (at most 4096, by seed) validation pictures; None where there is none to tell.
+
+    With `judged`, the mean of it and the EER of changed pictures against clean ones.
+    """
+    every = feed.pictures.labels
+    chosen = parts.validation[every[parts.validation] >= 0]
     if len(chosen) > _VALIDATED:
         rng = np.random.default_rng(feed.recipe.seed)
         chosen = np.sort(rng.choice(chosen, _VALIDATED, replace=False))
     if len(chosen) < 2:
         return None
-    return equal_error_rate(vectors_of(state.chosen(), feed, chosen), feed.pictures.labels[chosen])
+    clean = vectors_of(state.chosen(), feed, chosen)
+    eer = equal_error_rate(clean, every[chosen])
+    if eer is None or feed.judge is None:
+        return eer
+    torch.manual_seed(feed.recipe.seed)
+    changed = vectors_of(state.chosen(), feed, chosen, feed.judge)
+    harder = equal_error_rate(changed, every[chosen], clean)
+    return eer if harder is None else (eer + harder) / 2
 
 
 def agreed(eer: float | None, place: Place) -> float | None:
@@ -637,7 +708,11 @@ def _keep_best(state: State, recipe: Recipe, run: Path, place: Place, eer: float
 
 
 def tensors_of(state: State) -> dict[str, Tensor]:
-    """All tensors a run needs to go on."""
+    """All tensors a run needs to go on, by `<part>.<name>`; see `checkpoint.Checkpoint`.
+
+    Returns:
+        Weights, running averages and remembered vectors, of their modules' shapes and dtypes.
+    """
     found = {f"network.{k}": v for k, v in state.network.state_dict().items()}
     if state.average is not None:
         found |= {f"average.{k}": v for k, v in state.average.state_dict().items()}

@@ -1,10 +1,11 @@
 """Exporting a gallery into one file, with everything that is needed to have it elsewhere.
 
 The archive holds vectors and crops as they are before sealing, so a sealed gallery needs its key,
-and whoever has the file has the people: keep it like the gallery. What belongs to one installation
-only stays behind: data keys, keys and sessions of the HTTP interface, jobs, the log for indexes.
+and whoever has the file has the people: keep it like the gallery, or let the whole file be sealed.
+What belongs to one installation only stays behind: data keys, keys and sessions of the HTTP
+interface, jobs, the log for indexes.
 
-See `archive_format` for the file and `archive_import` for the way back.
+See `archive_format` and `archive_sealed` for the file and `archive_import` for the way back.
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ from enroll.archive_format import (
     columns_of,
     to_line,
 )
+from enroll.archive_sealed import SealedWriter
 from enroll.errors import ArchiveExists, OutputUnusable
 from store.audit import append_event
-from store.schema import REVISION, Face, Gallery, Photo, Template
+from store.revision import REVISION
+from store.schema import Face, Gallery, Photo, Template
 from store.sealing import Stored, StoredCrop, opened, opened_crops
 from store.session import Store
 
@@ -73,6 +76,7 @@ def export_gallery(
     file: Path,
     *,
     replace: bool = False,
+    sealed: bool = False,
     progress: Progress = lambda _table, _rows: None,
 ) -> Exported:
     """Write a gallery into one file, whole or not at all, readable by its owner only.
@@ -81,12 +85,14 @@ def export_gallery(
         store: the gallery's database.
         file: where to.
         replace: a file that is there is replaced.
+        sealed: the whole file is encrypted under the first of the store's keys.
         progress: told the table and how many of its rows were just written.
 
     Raises:
         ArchiveExists: the file is there.
         OutputUnusable: it cannot be written.
-        KeyMissing, KeyWrong, KeyUnusable: the gallery is sealed and there is no key for it.
+        KeyMissing, KeyWrong, KeyUnusable: the gallery is sealed, or the archive is to be, and there
+            is no key for it.
         DatabaseUnusable: the database cannot be read.
     """
     if file.exists() and not replace:
@@ -97,7 +103,11 @@ def export_gallery(
         with os.fdopen(handle, "w+b") as opened_file:
             fcntl.flock(opened_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             opened_file.truncate()
-            rows = _write(store, opened_file, progress)
+            if sealed:
+                with SealedWriter(opened_file, store.vault.sealing_master()) as writer:
+                    rows = _write(store, writer, progress)
+            else:
+                rows = _write(store, opened_file, progress)
             opened_file.flush()
             os.fsync(opened_file.fileno())
             opened_file.seek(0)
@@ -115,7 +125,8 @@ def export_gallery(
         raise
     _sync_folder(file.parent)
     with store.begin() as session:
-        append_event(session, "exported", details={"sha256": digest, "rows": sum(rows.values())})
+        details = {"sha256": digest, "rows": sum(rows.values()), "sealed": sealed}
+        append_event(session, "exported", details=details)
     return Exported(str(file), size, digest, rows)
 
 
@@ -128,7 +139,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _write(store: Store, file: IO[bytes], progress: Progress) -> dict[str, int]:
+def _write(store: Store, file: IO[bytes] | SealedWriter, progress: Progress) -> dict[str, int]:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
         writer = _Writer(archive, progress)
         with store.read() as session:

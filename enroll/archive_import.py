@@ -24,6 +24,7 @@ from sqlalchemy import Table, delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from enroll.archive_format import TABLES, Archive, Member
+from enroll.archive_sealed import unsealed
 from enroll.errors import ArchiveUnusable
 from store.audit import append_event
 from store.changes import append_changes
@@ -88,7 +89,8 @@ def import_gallery(
     Raises:
         ArchiveUnusable: it is no archive, or was changed or cut off, or comes from a newer program.
         SpaceMismatch: the gallery holds vectors of another encoder.
-        KeyMissing, KeyWrong, KeyUnusable: the gallery is sealed and there is no key for it.
+        KeyMissing, KeyWrong, KeyUnusable: the archive or the gallery is sealed and there is no key
+            for it.
         DatabaseUnusable: the database cannot be written.
     """
     try:
@@ -96,7 +98,7 @@ def import_gallery(
     except OSError as error:
         raise ArchiveUnusable(str(file), (error.strerror or str(error)).lower()) from error
     with opened:
-        archive = Archive(opened, str(file))
+        archive = Archive(unsealed(opened, str(file), store.vault), str(file))
         archive.verify()
         with store.begin() as session:
             done = _Import(session, archive, progress).run()
@@ -105,10 +107,10 @@ def import_gallery(
     return done
 
 
-def count_lines(file: Path) -> int:
-    """How many rows an archive holds; errors as `import_gallery`."""
+def count_lines(store: Store, file: Path) -> int:
+    """How many rows an archive holds; arguments and errors as `import_gallery`."""
     with file.open("rb") as opened:
-        return Archive(opened, str(file)).rows
+        return Archive(unsealed(opened, str(file), store.vault), str(file)).rows
 
 
 class _Import:

@@ -32,6 +32,7 @@ from store.sealing import protection
 from store.sync import refresh, save
 from store.synced import default_index_url, is_anothers
 from verify.opening import Parts
+from verify.plot_files import forget_in_plot, kept_plots
 
 _SEARCHED = 256  # erased vectors that the index is searched for
 _NEAREST = 10
@@ -71,7 +72,7 @@ class Cleaned:
 
     Attributes:
         thumbnails: files of contact sheets that are gone.
-        sheets: contact sheets and audits that were written anew.
+        sheets: contact sheets, audits and plots that were written anew.
         proof: what looking for traces found; None where it was not asked for.
         pending: why deleted bytes may still be in the database's files, or "".
         remains: where else something may be, in sentences.
@@ -119,6 +120,7 @@ def _sheets(parts: Parts, gone: Gone, remains: list[str]) -> tuple[int, int]:
     with parts.store.read() as session:
         outs = {(run.parameters or {}).get("out") for run in session.scalars(select(Run))}
         audits = kept_audits(session)
+        plots = kept_plots(session)
     templates = set(gone.templates)
     thumbnails = pages = 0
     for out in sorted(Path(out) for out in outs if out):
@@ -133,6 +135,10 @@ def _sheets(parts: Parts, gone: Gone, remains: list[str]) -> tuple[int, int]:
             pages += forget_in_audit(out, templates, gone.uids)
         except OutputUnusable as error:
             remains.append(f"the audit in {out} could not be written anew: {error}")
+    for plot in plots:
+        changed, left = forget_in_plot(plot, templates)
+        pages += changed
+        remains += [left] if left else []
     return thumbnails, pages
 
 

@@ -21,7 +21,9 @@ from verify.output import as_csv, as_json, as_line, as_table
 from verify.progress import progress
 
 if TYPE_CHECKING:
+    from enroll.folder import PeopleFolder
     from enroll.person import Outcome
+    from enroll.ray_engine import RayEngine
     from store.consent import Consent
 
 PART_FAILED, INTERRUPTED = 3, 130
@@ -57,9 +59,20 @@ Examples:
   vultus enroll people/                       people/Name/*.jpg or people/Name.jpg
   vultus enroll ann1.jpg --name "Ann Lee"
   vultus enroll people/ --on-multiple largest --format jsonl
-  vultus enroll people/ --dry-run""",
+  vultus enroll people/ --consents forms.csv  name,basis,date,reference
+  vultus enroll people/ --dry-run
+  vultus enroll s3://bucket/people --engine ray --address auto
+  vultus enroll --list photos.txt --engine ray""",
 )
-@click.argument("photos", type=click.Path(path_type=Path))
+@click.argument("photos", required=False)
+@click.option(
+    "--list",
+    "listing",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Instead of PHOTOS: a file of one path or s3:// address a line, with the person after a "
+    "tab where the folder is not called so; - is standard input.",
+)
 @click.option("--name", help="Everything is of this person, whatever the files are called.")
 @click.option(
     "--on-multiple",
@@ -75,6 +88,13 @@ Examples:
     help="The day after which vultus purge erases these people, also those enrolled before.",
 )
 @consent_options
+@click.option(
+    "--consents",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Consent of each person: a CSV file with the columns name,basis,date,reference. It goes "
+    "before the options for all.",
+)
 @click.option("--dry-run", is_flag=True, help="Look at everything, store nothing.")
 @click.option("--retry", is_flag=True, help="Look again at photos rejected before.")
 @click.option(
@@ -82,32 +102,59 @@ Examples:
     is_flag=True,
     help="Enrol a face although it resembles somebody else as strangers never do.",
 )
-@jobs_option
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where photos are encoded: in this process, or by the workers of a Ray cluster; the "
+    "result is the same.",
+)
+@click.option(
+    "--address",
+    metavar="URL",
+    envvar="RAY_ADDRESS",
+    show_envvar=True,
+    help="The Ray cluster this machine belongs to: auto, or HOST:6379 of its head. Without it "
+    "--engine ray uses this machine alone.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Threads that decode and detect; default: one a core. With --engine ray: those of each "
+    "worker; default: one worker a machine.",
+)
 @quiet_option
 @gallery_options
 @format_option("table", "json", "jsonl", "csv")
 def enroll(
-    photos: Path,
+    photos: str | None,
+    listing: str | None,
     name: str | None,
     on_multiple: str,
     site: str,
     expires: datetime | None,
     consent: Consent,
+    consents: Path | None,
     dry_run: bool,
     retry: bool,
     allow_lookalikes: bool,
+    engine: str,
+    address: str | None,
     jobs: int | None,
     quiet: bool,
     places: Places,
     form: str,
 ) -> None:
-    """Enrol the people of a folder of PHOTOS.
+    """Enrol the people of a folder of PHOTOS, or of a prefix s3://BUCKET/PREFIX.
 
     A photo counts as done when it is committed: an interrupted run is continued by running it
     again, and a second run does nothing. Exits with 3 when some files were rejected.
     """
-    from enroll.folder import read_people
+    from enroll.consents import names_without_photos, read_consents
     from enroll.gallery import EnrolmentReport
+    from enroll.pace import Pace
     from enroll.person import EnrolmentRules, enroll_people
 
     rules = EnrolmentRules(
@@ -119,24 +166,55 @@ def enroll(
         expires=None if expires is None else expires.replace(tzinfo=UTC),
         allow_lookalikes=allow_lookalikes,
         consent=consent,
+        consents={} if consents is None else read_consents(consents),
     )
-    folder = read_people(photos, name)
-    _say(f"{photos}: {folder.layout}", quiet)
+    where, folder = _listed(photos, listing, name)
+    cluster = _engine(engine, address)
+    _say(f"{where}: {folder.layout}", quiet)
+    unused = names_without_photos(rules.consents, (photo.name for photo in folder.photos))
+    if unused:
+        _say(f"{consents}: no photo of {', '.join(unused[:5])} ({len(unused)} in all)", quiet)
     if folder.ignored:
         _say(f"{folder.ignored} other files ignored", quiet)
     outcomes: list[Outcome] = []
     with Parts(places) as parts:
-        steps = enroll_people(parts, folder, rules)
+        pace = Pace()
+        steps = enroll_people(parts, folder, rules, cluster, pace)
         bar = progress(steps, "enrolling", "photo", len(folder.photos), quiet=quiet)
         with _remark(quiet, "Interrupted: what is committed is kept; run it again to go on."):
             for outcome in bar:
                 outcomes.append(outcome)
                 if form == "jsonl":
                     click.echo(as_line(outcome.to_dict()))
-        device = device_of(parts)
+        device = device_of(parts) if cluster is None else cluster.describe()
     report = EnrolmentReport(tuple(outcomes), folder.layout)
-    _print_report(report.to_dict() | {"dry_run": dry_run, "device": device}, outcomes, form)
+    about = {"dry_run": dry_run, "device": device, "pace": pace.report()}
+    _print_report(report.to_dict() | about, outcomes, form)
+    _say(f"{device}: {pace.line()}", quiet)
     leave(PART_FAILED if report.counts["rejected"] else 0)
+
+
+def _listed(place: str | None, listing: str | None, name: str | None) -> tuple[str, PeopleFolder]:
+    """What the photos are listed in, and the photos; wrong usage unless one place is given."""
+    from enroll.listing import read_list, read_photos
+
+    if listing is not None and place is None:
+        return listing, read_list(listing, name)
+    if listing is not None or place is None:
+        raise click.UsageError("Give PHOTOS or --list FILE, and not both.")
+    return place.rstrip("/") or place, read_photos(place, name)
+
+
+def _engine(kind: str, address: str | None) -> RayEngine | None:
+    """The engine of that name; None: this process."""
+    if kind == "ray":
+        from enroll.ray_engine import RayEngine
+
+        return RayEngine(address)
+    given = click.get_current_context().get_parameter_source("address")
+    if given is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--address is for --engine ray.")
+    return None
 
 
 @contextlib.contextmanager

@@ -26,35 +26,42 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress bar
 Examples:
   vultus export gallery.vultus
   vultus export /backup/monday.vultus --force --format json
+  vultus export gallery.vultus --sealed --key-file ~/vultus.key
   vultus export gallery.vultus --plain          of a sealed gallery, for a script""",
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--sealed", is_flag=True, help="Encrypt FILE under the first key of the key file.")
 @click.option("--plain", is_flag=True, help="Do not ask: write what is sealed here unsealed.")
 @quiet_option
 @gallery_options
 @format_option("table", "json")
-def export(file: Path, force: bool, plain: bool, quiet: bool, places: Places, form: str) -> None:
+def export(
+    file: Path, force: bool, sealed: bool, plain: bool, quiet: bool, places: Places, form: str
+) -> None:
     """Write people, templates, crops, decisions and the log into one FILE.
 
     The file is written whole or not at all and readable by you only. It holds vectors and crops
-    as they are before sealing: keep it like the gallery itself. A sealed gallery needs its key,
-    and the command asks first; --plain answers.
+    as they are before sealing: keep it like the gallery itself, or let --sealed encrypt it. A
+    sealed gallery needs its key, and where its archive is not to be sealed the command asks first;
+    --plain answers.
     """
+    if sealed and plain:
+        raise click.UsageError("--sealed and --plain exclude each other.")
     from enroll.archive import count_rows, export_gallery
     from enroll.rekey import status_of
 
     with Parts(places) as parts:
         store = parts.store
-        if not plain and status_of(parts).sealed is not None:
+        if not (plain or sealed) and status_of(parts).sealed is not None:
             ask(f"The gallery is sealed, and {file} will hold its vectors and crops as they are "
-                "without that. Write it (--plain)?")  # fmt: skip
+                "without that. Write it (--plain; --sealed encrypts it)?")  # fmt: skip
         with _bar("exporting", count_rows(store), quiet) as bar:
 
             def tell(_table: str, rows: int) -> None:
                 bar.update(rows)
 
-            done = export_gallery(store, file, replace=force, progress=tell)
+            done = export_gallery(store, file, replace=force, sealed=sealed, progress=tell)
     if form == "json":
         click.echo(as_json(done.to_dict()))
         return
@@ -70,6 +77,7 @@ def export(file: Path, force: bool, plain: bool, quiet: bool, places: Places, fo
     epilog="""\b
 Examples:
   vultus import gallery.vultus --database new.sqlite3
+  vultus import sealed.vultus --key-file ~/vultus.key
   vultus import gallery.vultus --format json""",
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
@@ -87,7 +95,7 @@ def import_(file: Path, quiet: bool, places: Places, form: str) -> None:
 
     with Parts(places) as parts:
         store = parts.store
-        with _bar("importing", count_lines(file), quiet) as bar:
+        with _bar("importing", count_lines(store, file), quiet) as bar:
 
             def tell(_table: str, rows: int) -> None:
                 bar.update(rows)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from embedder.cli import models
 from embedder.cli_train import export_command
+from enroll.cli_encoders import models
 from verify.cli import format_option, gallery_options, leave
 from verify.decision import DEFAULT_FMR
 from verify.opening import Parts, Places

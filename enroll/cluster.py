@@ -5,9 +5,10 @@ nothing twice; the result is a run of numbered clusters, the largest first, whic
 `vultus name NUMBER NAME` turns into people.
 
 The default method needs no number of clusters: average link with a cut that follows the size of
-the clusters (`index.linkage.sized_link`), at the similarity that strangers of the calibration
-reach at a rate of `verify.cuts.CUT_RATE`; see docs/clustering.md. When the library was clustered
-before in the same way, new faces join the clusters that are there, and the others stay as they are.
+the clusters, on levelled similarities (`index.levelled.levelled_link`), at the similarity that
+strangers of the calibration reach at a rate of `verify.cuts.CUT_RATE`; see docs/clustering.md. When
+the library was clustered before in the same way, new faces join the clusters that are there, and
+the others stay as they are.
 
 Letters: N faces, D dimensions, C clusters.
 """
@@ -43,7 +44,7 @@ from enroll.clustering_suggest import (
 from enroll.folder import find_photos
 from enroll.person import find_exactly, person_of
 from enroll.sheet import require_place
-from index.linkage import sized_link
+from index.levelled import levelled_link
 from store.audit import append_event
 from store.clusters import clusters_of, find_cluster, name_cluster, record_run, save_run
 from store.consent import NONE as NO_CONSENT
@@ -226,7 +227,7 @@ def partition(
     Returns:
         int64 (N,), a label a row.
     """
-    return sized_link(vectors, cuts[0], cuts[1], apart)
+    return levelled_link(vectors, cuts[0], cuts[1], apart)
 
 
 def _way(parts: Parts, rules: ClusterRules) -> Way:

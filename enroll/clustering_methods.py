@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from enroll.clustering_known import Known
 from index.incremental import join
+from index.levelled import levelled_link
 from index.linkage import sized_link
 from index.partition import match_labels
 
@@ -81,7 +82,8 @@ def clustered(
         raise ValueError(f"{way.method} needs the cuts of a calibration.")
     cut, strangers = way.cuts
     if way.method == "link":
-        return sized_link(vectors, cut, strangers, known.apart, together=known.together), None
+        found = levelled_link(vectors, cut, strangers, known.apart, together=known.together)
+        return found, None
     if way.method == "graph":
         from index.graph import graph_link
 

@@ -3,6 +3,7 @@
     EnrollError
     ├── NothingToEnroll      the folder shows no photo
     ├── FolderUnusable       it does not exist or may not be read
+    ├── ConsentsUnusable     a list of consents that cannot be read
     ├── OutputUnusable       the folder for results cannot be written
     ├── ArchiveExists        the file of an export is there already
     ├── ArchiveUnusable      a file that is no archive of a gallery, or a damaged one
@@ -12,6 +13,11 @@
     ├── CropsUnfit           stored crops that were cut for another kind of encoder
     ├── NothingToMeasure     the gallery names nobody yet
     ├── UnknownSuggestion    no open suggestion of that id
+    ├── StorageUnusable      object storage that cannot be reached or listed
+    ├── ExtraMissing         a library of an extra is not installed
+    ├── ClusterUnreachable   no Ray cluster answers there
+    ├── ClusterUnfit         its machines cannot do this work as they are set up
+    ├── ClusterFailed        the work was begun and broke off
     └── PicturesMissing      the demo's pictures are not installed
 
 `exit_code` is what a command returns for the error; see docs/commands.md.
@@ -25,9 +31,14 @@ from typing import ClassVar
 __all__ = [
     "ArchiveExists",
     "ArchiveUnusable",
+    "ClusterFailed",
+    "ClusterUnfit",
+    "ClusterUnreachable",
+    "ConsentsUnusable",
     "CropsUnfit",
     "DemoFailed",
     "EnrollError",
+    "ExtraMissing",
     "FacesUnreadable",
     "FolderUnusable",
     "NothingToEnroll",
@@ -35,6 +46,7 @@ __all__ = [
     "OutputUnusable",
     "PicturesMissing",
     "ReceiptUnusable",
+    "StorageUnusable",
     "UnknownSuggestion",
 ]
 
@@ -76,6 +88,19 @@ class UnknownSuggestion(EnrollError):
     def __init__(self, key: str) -> None:
         super().__init__(
             f"No suggestion {key!r} is open; `vultus cluster --suggest` lists those there are."
+        )
+
+
+class ConsentsUnusable(EnrollError):
+    """A list of consents that is not there, cannot be read, or has a line that makes no sense."""
+
+    code = "consents_unusable"
+    exit_code = 2
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(
+            f"{where} cannot be used: {why}. Give a CSV file with the columns "
+            "name,basis,date,reference. Nothing was changed."
         )
 
 
@@ -146,3 +171,37 @@ class PicturesMissing(EnrollError):
     """The pictures of the demo are not installed."""
 
     code = "pictures_missing"
+
+
+class StorageUnusable(EnrollError):
+    """Object storage that cannot be reached or listed, or that holds nothing there."""
+
+    code = "storage_unusable"
+    exit_code = 2
+
+
+class ExtraMissing(EnrollError):
+    """A library is not installed: the message names the extra that brings it."""
+
+    code = "extra_missing"
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f'{what} the extra {extra}: pip install "vultus[{extra}]".')
+
+
+class ClusterUnreachable(EnrollError):
+    """No Ray cluster answers at the address."""
+
+    code = "cluster_unreachable"
+
+
+class ClusterUnfit(EnrollError):
+    """Machines of the cluster that cannot do this work: another version, no weights, no photos."""
+
+    code = "cluster_unfit"
+
+
+class ClusterFailed(EnrollError):
+    """The cluster broke off; what was committed is kept, and running it again goes on."""
+
+    code = "cluster_failed"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime
+from pathlib import Path, PurePath
 
 from embedder.photo import Source, is_photo_name, printable
 from enroll.errors import FolderUnusable, NothingToEnroll
@@ -22,10 +23,19 @@ SHEET_FOLDERS = ("faces", "people")
 
 @dataclass(frozen=True, slots=True)
 class NamedPhoto:
-    """A photo, usually a file, and the person it is said to show."""
+    """A photo, usually a file, and the person it is said to show.
+
+    Attributes:
+        source: where it is, or what it is.
+        name: the person.
+        size: bytes of the file, where the listing told them.
+        changed: when it was last written, where the listing told it.
+    """
 
     source: Source
     name: str
+    size: int | None = None
+    changed: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +69,14 @@ def read_people(root: Path, name: str | None = None) -> PeopleFolder:
     """
     name = None if name is None else clean_name(name)
     if stat.S_ISREG(_mode(root)):
-        own = NamedPhoto(root, _name_of(root, root.parent) if name is None else name)
+        own = NamedPhoto(root, name_of(root, root.parent) if name is None else name)
         return PeopleFolder(root.parent, (own,), "one photo", 0)
     paths, ignored = find_photos(root)
     photos = tuple(
-        NamedPhoto(path, _name_of(path, root) if name is None else name) for path in paths
+        NamedPhoto(path, name_of(path, root) if name is None else name) for path in paths
     )
     deep = sum(path.parent != root for path in paths)
-    people = len({photo.name for photo in photos})
-    if name is not None:
-        layout = f"{len(photos)} photos, all of {name}"
-    elif deep == len(paths):
-        layout = f"a folder a person: {people} people, {len(photos)} photos"
-    elif deep == 0:
-        layout = f"a photo a person: {people} people"
-    else:
-        layout = (
-            f"both layouts: {deep} photos in folders of people, {len(paths) - deep} photos named "
-            f"after their person, {people} people"
-        )
+    layout = layout_of([photo.name for photo in photos], deep, name)
     return PeopleFolder(root, photos, layout, ignored)
 
 
@@ -124,6 +123,28 @@ def _walk(root: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in files if not name.startswith("."))
 
 
-def _name_of(path: Path, root: Path) -> str:
+def name_of(path: PurePath, root: PurePath) -> str:
+    """Whose photo it is by its place: its folder's below the root, or else its own name."""
     inside = path.relative_to(root)
     return printable(inside.parts[0] if len(inside.parts) > 1 else inside.stem)
+
+
+def layout_of(names: Sequence[str], deep: int, given: str | None) -> str:
+    """What was detected, in words.
+
+    Args:
+        names: the person of each photo.
+        deep: how many photos lie in a folder of their person.
+        given: the name that was given for all, or None.
+    """
+    photos, people = len(names), len(set(names))
+    if given is not None:
+        return f"{photos} photos, all of {given}"
+    if deep == photos:
+        return f"a folder a person: {people} people, {photos} photos"
+    if deep == 0:
+        return f"a photo a person: {people} people"
+    return (
+        f"both layouts: {deep} photos in folders of people, {photos - deep} photos named "
+        f"after their person, {people} people"
+    )

@@ -14,9 +14,11 @@ import numpy as np
 from embedder.photo import Source
 from enroll.cluster import Clustering, ClusterRules, Named, cluster_library, name_person
 from enroll.corrections import Corrected, deny, merge, rename, split, undo
+from enroll.encoding import Engine
 from enroll.errors import NothingToEnroll
-from enroll.folder import NamedPhoto, PeopleFolder, read_people
+from enroll.folder import NamedPhoto, PeopleFolder
 from enroll.forget import Forgotten, forget
+from enroll.listing import read_photos
 from enroll.person import EnrolmentRules, Outcome, enroll_people
 from enroll.sheet import write_sheet
 from store.operations import OperationSummary
@@ -69,24 +71,27 @@ class Gallery:
         photos: str | Path | Iterable[Source],
         name: str | None = None,
         rules: EnrolmentRules | None = None,
+        engine: Engine | None = None,
     ) -> EnrolmentReport:
         """Enrol a folder of people, one photo, or pictures of one person.
 
         Args:
-            photos: a folder (`people/Name/*.jpg` or `people/Name.jpg`), a photo's path, or
-                pictures, which need a `name`.
+            photos: a folder (`people/Name/*.jpg` or `people/Name.jpg`), a photo's path, an address
+                `s3://bucket/prefix`, or pictures, which need a `name`.
             name: everything is of this person.
             rules: how; see `EnrolmentRules`.
+            engine: where they are encoded, such as `enroll.ray_engine.RayEngine("auto")`; None: in
+                this process.
 
         Raises:
             FolderUnusable, NothingToEnroll: no photos there.
             SpaceMismatch: the gallery is pinned to another encoder.
         """
         if isinstance(photos, (str, Path)):
-            folder = read_people(Path(photos), name)
+            folder = read_photos(os.fspath(photos), name)
         else:
             folder = _pictures(photos, name)
-        outcomes = tuple(enroll_people(self.parts, folder, rules))
+        outcomes = tuple(enroll_people(self.parts, folder, rules, engine))
         return EnrolmentReport(outcomes, folder.layout)
 
     def verify(

@@ -17,7 +17,9 @@ from typing import Generic, TypeVar
 
 from embedder.embed import Embedder, FoundFace
 from embedder.errors import UnusablePhoto
-from embedder.photo import Source, decode, printable, read_bytes
+from embedder.photo import Source, decode, printable
+from enroll.pace import Pace
+from enroll.storage import fetch
 
 T = TypeVar("T")
 _AHEAD = 8
@@ -51,39 +53,57 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Ticket(Generic[T]):
-    """A photo on its way, with what the caller wants to find again beside it."""
+    """A photo on its way, with what the caller wants to find again beside it.
+
+    `label` is what it is called, in messages and on record; None: its path.
+    """
 
     source: Source
     about: T
+    label: str | None = None
 
 
-def look(source: Source, embedder: Embedder, rule: str, known: Callable[[str], bool]) -> Looked:
+def look(
+    source: Source,
+    embedder: Embedder,
+    rule: str,
+    known: Callable[[str], bool],
+    name: str | None = None,
+    pace: Pace | None = None,
+) -> Looked:
     """Look at one photo: read, hash, and unless it is known, decode, detect, align, measure.
 
     Args:
-        source: a path or the bytes of a file; or a picture already decoded.
+        source: a path, an address in object storage or the bytes of a file; or a picture already
+            decoded.
         embedder: finds the faces.
         rule: which faces; see `Embedder.faces`.
         known: whether a photo of this digest need not be decoded.
+        name: what it is called; None: its path.
+        pace: is told how long it took.
     """
     label, digest, size = "picture", None, 0
+    pace = Pace() if pace is None else pace
     try:
         if isinstance(source, (str, os.PathLike, bytes)):
-            encoded = read_bytes(source)
+            encoded = fetch(source, name)
             label, digest, size = encoded.source, encoded.digest, len(encoded.data)
             if known(digest):
                 return Looked(label, digest, size, known=True)
-            photo = decode(encoded, max_pixels=embedder.max_pixels)
+            least = embedder.detector.frame  # a large JPEG need be no larger than it is looked at
+            with pace.stage("decode"):
+                photo = decode(encoded, max_pixels=embedder.max_pixels, least=least)
         else:
             photo = embedder.read(source)
     except UnusablePhoto as error:
-        label = printable(source) if isinstance(source, (str, os.PathLike)) else label
+        called = printable(source) if isinstance(source, (str, os.PathLike)) else label
+        label = called if name is None else name
         return Looked(label, digest, size, error=error)
-    height, width = photo.pixels.shape[:2]
-    faces = tuple(embedder.faces(photo, rule))
+    with pace.stage("detect"):
+        faces = tuple(embedder.faces(photo, rule))
     return Looked(
-        photo.source, photo.digest, photo.size, width, height, photo.taken, faces,
-        known=known(photo.digest),
+        photo.source, photo.digest, photo.size, photo.width, photo.height, photo.taken, faces,
+        known=digest is None and known(photo.digest),  # of a file that was asked before
     )  # fmt: skip
 
 
@@ -93,6 +113,7 @@ def look_ahead(
     rule: str,
     known: Callable[[str], bool],
     jobs: int | None = None,
+    pace: Pace | None = None,
 ) -> Iterator[tuple[Looked, T]]:
     """Look at photos in threads, and give them back in order.
 
@@ -102,6 +123,7 @@ def look_ahead(
         rule: which faces.
         known: whether a photo of this digest need not be decoded; called from the threads.
         jobs: threads; None: one a core.
+        pace: is told how long it took.
     """
     threads = jobs or os.cpu_count() or 1
     waiting: deque[tuple[Future[Looked], T]] = deque()
@@ -109,12 +131,22 @@ def look_ahead(
     pool = ThreadPoolExecutor(threads, thread_name_prefix="vultus-look")
     try:
         for ticket in islice(rest, threads * _AHEAD):
-            waiting.append((pool.submit(look, ticket.source, embedder, rule, known), ticket.about))
+            waiting.append((_begin(pool, ticket, embedder, rule, known, pace), ticket.about))
         while waiting:
             future, about = waiting.popleft()
             yield future.result(), about
             for ticket in islice(rest, 1):
-                future = pool.submit(look, ticket.source, embedder, rule, known)
-                waiting.append((future, ticket.about))
+                waiting.append((_begin(pool, ticket, embedder, rule, known, pace), ticket.about))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(
+    pool: ThreadPoolExecutor,
+    ticket: Ticket[T],
+    embedder: Embedder,
+    rule: str,
+    known: Callable[[str], bool],
+    pace: Pace | None,
+) -> Future[Looked]:
+    return pool.submit(look, ticket.source, embedder, rule, known, ticket.label, pace)

@@ -8,8 +8,8 @@ Letters: N faces, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -22,18 +22,25 @@ from sqlalchemy.orm import Session
 from embedder.admission import admit
 from embedder.embed import FoundFace
 from embedder.quality import DEFAULT_GATE, Gate
+from enroll.ahead import ahead
 from enroll.batches import batches
+from enroll.desk import Desk
+from enroll.encoding import Admitted, Encoded, Engine, Work, admit_all
 from enroll.folder import PeopleFolder
 from enroll.intake import Looked, Ticket, look_ahead
 from enroll.lint import Lint
+from enroll.pace import Pace
+from enroll.seen import OnRecord
 from store import schema
-from store.audit import Happening, append_events
+from store.audit import append_events
+from store.bulk import NewFace, NewPhoto
+from store.chain import Happening
 from store.consent import NONE as NO_CONSENT
-from store.consent import Consent, record_consent, require_consent, set_expiry
+from store.consent import Consent, record_consent, set_expiry
 from store.errors import ConsentMissing, InvalidName
 from store.facts import SAME_FACE, denied_people
 from store.gallery import pin_space
-from store.names import clean_name, clean_site
+from store.names import clean_name, clean_site, composed
 from store.people import add_person
 from store.photos import PhotoRecord, photo_records, record_face, record_photo
 from store.sync import refresh, save
@@ -60,6 +67,7 @@ class EnrolmentRules:
         allow_lookalikes: enrol a face although it resembles somebody else too much.
         jobs: threads that decode and detect; None: one a core.
         consent: why their data may be kept; what is left out stays as it is on record.
+        consents: the same by name, which goes before `consent`.
     """
 
     on_multiple: str = "reject"
@@ -71,6 +79,11 @@ class EnrolmentRules:
     allow_lookalikes: bool = False
     jobs: int | None = None
     consent: Consent = NO_CONSENT
+    consents: Mapping[str, Consent] = field(default_factory=dict)
+
+    def consent_of(self, name: str) -> Consent:
+        """Why the data of somebody of that name may be kept, as given now."""
+        return self.consents.get(name, NO_CONSENT).over(self.consent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +118,12 @@ class Outcome:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Admitted:
-    """The faces of a photo that may be enrolled, and their vectors, float32 (N, D)."""
-
-    faces: tuple[FoundFace, ...]
-    vectors: NDArray[np.float32]
-
-
 def enroll_people(
-    parts: Parts, folder: PeopleFolder, rules: EnrolmentRules | None = None
+    parts: Parts,
+    folder: PeopleFolder,
+    rules: EnrolmentRules | None = None,
+    engine: Engine | None = None,
+    pace: Pace | None = None,
 ) -> Iterator[Outcome]:
     """Enrol the photos of a folder; one outcome a file, after its commit, in the folder's order.
 
@@ -122,22 +131,52 @@ def enroll_people(
         parts: the gallery.
         folder: the photos and whose they are.
         rules: how.
+        engine: where photos are encoded; None: in this process.
+        pace: is told where the time goes; of an engine, what happens in this process.
 
     Raises:
         SpaceMismatch: the gallery is pinned to another encoder.
         StoreError: the database cannot be written.
     """
-    rules = rules or EnrolmentRules()
+    rules, pace = rules or EnrolmentRules(), pace or Pace()
     run = _Run(parts, rules)
-    tickets = (Ticket(photo.source, photo.name) for photo in folder.photos)
-    looked = look_ahead(tickets, parts.embedder, rules.on_multiple, run.is_done, rules.jobs)
+    work = Work(parts, rules.on_multiple, rules.gate, rules.jobs, run.are_done)
+    if engine is None:
+        groups = ahead(_encoded_here(folder, work, pace))
+    else:
+        groups = _encoded_by(engine, folder, work)
     try:
-        for batch in batches(looked):
-            yield from run.commit(batch)
+        for batch in groups:
+            with pace.stage("store"):
+                outcomes = run.commit(batch)
+            pace.photos += len(outcomes)
+            yield from outcomes
     finally:
-        looked.close()  # type: ignore[attr-defined]  # a generator, typed as an iterator
+        groups.close()
         if not rules.dry_run:
             save(parts.index, lazy=True)
+
+
+def _encoded_here(folder: PeopleFolder, work: Work, pace: Pace) -> Generator[list[Encoded]]:
+    """Groups of photos to commit, the faces of a group encoded together in this process."""
+    embedder = work.parts.embedder
+    tickets = (Ticket(photo.source, photo.name) for photo in folder.photos)
+    looked = look_ahead(tickets, embedder, work.rule, work.is_done, work.jobs, pace)
+    try:
+        for batch in batches(looked):
+            admitted = admit_all([seen for seen, _ in batch], embedder, work.rule, work.gate)
+            yield [Encoded(*pair, one) for pair, one in zip(batch, admitted, strict=True)]
+    finally:
+        looked.close()  # type: ignore[attr-defined]  # a generator, typed as an iterator
+
+
+def _encoded_by(engine: Engine, folder: PeopleFolder, work: Work) -> Generator[list[Encoded]]:
+    """Groups of photos to commit, as an engine hands them over."""
+    encoded = engine.encoded(folder.photos, work)
+    try:
+        yield from batches(encoded)
+    finally:
+        encoded.close()  # type: ignore[attr-defined]  # a generator, typed as an iterator
 
 
 @dataclass
@@ -150,18 +189,21 @@ class _Run:
     def __post_init__(self) -> None:
         self.lint = Lint.of(self.parts, self.rules.site)
         self.space = self.parts.card.space
+        self.on_record = OnRecord(self.parts.store)
         self.unclaimed: dict[str, list[str]] = {}  # name → rejected photos of nobody known yet
-        self.happened: list[Happening] = []  # in the transaction under way
         if not self.rules.dry_run:
             with self.parts.store.begin() as session:
                 pin_space(session, self.space)
         len(self.parts.index)  # opens it: a mismatch of spaces is told before any work
 
-    def is_done(self, digest: str) -> bool:
-        """Whether a photo need not be decoded again; called from the reading threads."""
+    def are_done(self, digests: Sequence[str]) -> set[str]:
+        """Which photos need not be decoded again; called from the reading threads."""
+        asked = [digest for digest in digests if self.on_record.may_be(digest)]
+        if not asked:
+            return set()
         with self.parts.store.read() as session:
-            record = photo_records(session, [digest]).get(digest)
-        return record is not None and self._settled(record)
+            records = photo_records(session, asked)
+        return {digest for digest, record in records.items() if self._settled(record)}
 
     def _settled(self, record: PhotoRecord) -> bool:
         if record.people:
@@ -172,44 +214,32 @@ class _Run:
         lookalikes_wanted = record.reason == CONFLICT and self.rules.allow_lookalikes
         return not several_wanted and not lookalikes_wanted
 
-    def commit(self, batch: list[tuple[Looked, str]]) -> list[Outcome]:
-        """Store a group of photos in one transaction, a savepoint each; then the index follows."""
-        admitted = self._encode(batch)
+    def commit(self, batch: list[Encoded]) -> list[Outcome]:
+        """Store a group of photos in one transaction; then the index follows."""
+        admitted = [photo.admitted for photo in batch if photo.admitted is not None]
+        self.lint.foresee([vector for one in admitted for vector in one.vectors])
         if self.rules.dry_run:
             with self.parts.store.read() as session:
-                return [self._settle(session, looked, name, admitted) for looked, name in batch]
-        outcomes = []
-        self.happened.clear()
+                return self._settle_all(session, batch)
         with self.parts.store.begin() as session:
-            for looked, name in batch:
-                with session.begin_nested():
-                    outcomes.append(self._settle(session, looked, name, admitted))
-            append_events(session, self.happened)
+            outcomes = self._settle_all(session, batch)
+            self.desk.write()
+            append_events(session, self.desk.happened)
         refresh(self.parts.index)
         self.lint.committed()
         return outcomes
 
-    def _encode(self, batch: list[tuple[Looked, str]]) -> dict[str, _Admitted]:
-        """Encode the faces of a batch together; the admitted photos by their digest."""
-        chosen = []
-        for looked, _ in batch:
-            if looked.error is None and not looked.known:
-                admission = admit(looked.faces, self.rules.on_multiple, self.rules.gate)
-                if admission.reason is None:
-                    chosen.append((looked, admission.faces))
-        flat = [face for _, faces in chosen for face in faces]
-        vectors = self.parts.embedder.encode(flat).vectors
-        found, start = {}, 0
-        for looked, faces in chosen:
-            own = vectors[start : start + len(faces)]
-            found[looked.digest or ""] = _Admitted(faces, own)
-            start += len(faces)
-        return found
+    def _settle_all(self, session: Session, batch: list[Encoded]) -> list[Outcome]:
+        """What becomes of each photo of a group."""
+        self.desk = Desk(session, self.rules.site, self.space)
+        names = {composed(photo.name) for photo in batch}
+        digests = {photo.looked.digest for photo in batch if photo.looked.digest is not None}
+        self.desk.expect(names, digests)
+        return [self._settle(session, photo) for photo in batch]
 
-    def _settle(
-        self, session: Session, looked: Looked, name: str, admitted: dict[str, _Admitted]
-    ) -> Outcome:
+    def _settle(self, session: Session, encoded: Encoded) -> Outcome:
         """Decide what becomes of one photo and, unless this is a dry run, store it."""
+        looked, name, photo = encoded.looked, encoded.name, encoded.admitted
         if looked.digest is None:
             why = "not_an_image" if looked.error is None else looked.error.reason
             return _rejected(looked, name, why, str(looked.error))
@@ -218,18 +248,16 @@ class _Run:
         except InvalidName as error:
             return _rejected(looked, name, "invalid_name", str(error))
         try:
-            known = find_exactly(session, name, self.rules.site)
-            require_consent(session, self.rules.site, self.rules.consent, known)
+            self.desk.require_consent(self.rules.consent_of(name), self.desk.person(name))
         except ConsentMissing as error:
             return _rejected(looked, name, NO_CONSENT_KNOWN, str(error))
-        record = photo_records(session, [looked.digest]).get(looked.digest)
+        record = self.desk.record(looked.digest)
         if record is not None and self._settled(record):
             return self._seen_before(session, looked, name, record)
-        photo = admitted.get(looked.digest)
-        denied = self._denied(session, looked, name, photo)
+        denied = None if record is None else self._denied(session, looked, name, photo)
         reason, detail = denied or self._objection(looked, name, photo)
         if reason is not None:
-            self._store_rejection(session, looked, name, reason)
+            self._store_rejection(session, looked, name, reason, record)
             return _rejected(looked, name, reason, detail)
         faces = () if photo is None else photo.faces
         if photo is not None:
@@ -240,7 +268,7 @@ class _Run:
         self,
         session: Session,
         looked: Looked,
-        photo: _Admitted,
+        photo: Admitted,
         name: str,
         record: PhotoRecord | None,
     ) -> None:
@@ -248,16 +276,27 @@ class _Run:
             self.lint.remember(vector, name)
         if self.rules.dry_run:
             return
-        self.happened.append(_store(session, looked, photo, self.space, name, self.rules, record))
+        person = self.desk.person_of(name, self.rules.expires)
+        keep_terms(session, person, self.rules)
+        if record is None:
+            self.desk.add(_new_photo(looked, "enrolled", person, photo), name)
+        else:
+            self.desk.changed(looked.digest or "")
+            told = _store(session, looked, photo, self.space, person, record)
+            self.desk.happened.append(told)
+        if name in self.unclaimed:
+            self.desk.write()
         for digest in self.unclaimed.pop(name, ()):
             self._claim(session, digest, name)
 
     def _denied(
-        self, session: Session, looked: Looked, name: str, photo: _Admitted | None
+        self, session: Session, looked: Looked, name: str, photo: Admitted | None
     ) -> tuple[str, str] | None:
         """Why a face of this very photo is known not to be this person, or None."""
-        person = None if photo is None else find_exactly(session, name, self.rules.site)
-        if photo is None or person is None:
+        if photo is None or not photo.faces:
+            return None
+        person = find_exactly(session, name, self.rules.site)
+        if person is None:
             return None
         denied = denied_people(session, looked.digest or "", self.space, photo.vectors)
         if not any(person.id in people for people in denied):
@@ -265,13 +304,15 @@ class _Run:
         return NOT_THEM, f"it was said that this is not {name}; vultus undo --list shows when"
 
     def _objection(
-        self, looked: Looked, name: str, photo: _Admitted | None
+        self, looked: Looked, name: str, photo: Admitted | None
     ) -> tuple[str | None, str]:
         if looked.error is not None:
             return looked.error.reason, str(looked.error)
-        if photo is None:
+        if photo is None:  # it was known when it was looked at, and has been erased since
             admission = admit(looked.faces, self.rules.on_multiple, self.rules.gate)
             return admission.reason, admission.detail
+        if photo.reason is not None:
+            return photo.reason, photo.detail
         for vector in photo.vectors:
             conflict = self.lint.check(vector, name)
             if conflict is not None and not self.rules.allow_lookalikes:
@@ -296,13 +337,21 @@ class _Run:
         seen = "rejected before; look again with --retry"
         return _rejected(looked, name, record.reason or "low_quality", seen)
 
-    def _store_rejection(self, session: Session, looked: Looked, name: str, reason: str) -> None:
+    def _store_rejection(
+        self, session: Session, looked: Looked, name: str, reason: str, record: PhotoRecord | None
+    ) -> None:
         if self.rules.dry_run or looked.digest is None:
             return
-        person = find_exactly(session, name, self.rules.site)
+        person = self.desk.person(name)
+        if record is None:
+            self.desk.add(_new_photo(looked, "rejected", person, reason=reason), name)
+            if person is None:
+                self.unclaimed.setdefault(name, []).append(looked.digest)
+            return
+        self.desk.changed(looked.digest)
         uid = None if person is None else person.uid
         private = {"name": name, "source": looked.source, "digest": looked.digest}
-        self.happened.append(Happening("rejected", uid, {"reason": reason}, private))
+        self.desk.happened.append(Happening("rejected", uid, {"reason": reason}, private))
         if reason == NOT_THEM:
             return  # the photo stays what it is: only this name is wrong
         record_photo(
@@ -329,19 +378,40 @@ def _rejected(looked: Looked, name: str, reason: str, detail: str) -> Outcome:
     return Outcome(looked.source, name, "rejected", reason, detail)
 
 
+def _new_photo(
+    looked: Looked,
+    outcome: str,
+    person: schema.Person | None,
+    photo: Admitted | None = None,
+    reason: str | None = None,
+) -> NewPhoto:
+    """A photo that is not on record as it is kept, with the faces that were admitted."""
+    faces = [] if photo is None else zip(photo.faces, photo.vectors, strict=True)
+    return NewPhoto(
+        looked.digest or "", looked.source, looked.size, looked.width, looked.height, looked.taken,
+        outcome, reason, person, tuple(_new_face(face, vector) for face, vector in faces),
+    )  # fmt: skip
+
+
+def _new_face(face: FoundFace, vector: NDArray[np.float32]) -> NewFace:
+    """A face as it is kept; vector: float32 (D,)."""
+    found = face.crop.face
+    return NewFace(
+        found.box, found.points, found.confidence, face.quality.to_dict(),
+        to_jpeg(face.crop.pixels), vector,
+    )  # fmt: skip
+
+
 def _store(
     session: Session,
     looked: Looked,
-    photo: _Admitted,
+    photo: Admitted,
     space: str,
-    name: str,
-    rules: EnrolmentRules,
-    record: PhotoRecord | None,
+    person: schema.Person,
+    record: PhotoRecord,
 ) -> Happening:
-    """Write a photo, its faces and templates, and the person if they are new; what to log."""
-    person = person_of(session, name, rules.site, rules.expires)
-    keep_terms(session, person, rules)
-    in_library = record is not None and record.outcome == "library"
+    """Write a photo that is on record, its faces and templates; what to log."""
+    in_library = record.outcome == "library"
     row = record_photo(
         session, looked.digest or "", looked.source, looked.size, looked.width, looked.height,
         outcome="library" if in_library else "enrolled", taken=looked.taken,
@@ -356,7 +426,7 @@ def _store(
             twin = add_face(session, row, face, space, vector, person)
         templates.append(twin)
     details = {"photo": row.id, "templates": templates, "space": space}
-    private = {"name": name, "source": looked.source, "digest": looked.digest}
+    private = {"name": person.name, "source": looked.source, "digest": looked.digest}
     return Happening("enrolled", person.uid, details, private)
 
 
@@ -385,7 +455,7 @@ def person_of(
 def keep_terms(session: Session, person: schema.Person | None, rules: EnrolmentRules) -> None:
     """Keep what was said now of consent and of the day after which to purge somebody."""
     if person is not None:
-        record_consent(session, person, rules.consent)
+        record_consent(session, person, rules.consent_of(person.name))
         if rules.expires is not None:
             set_expiry(session, person, rules.expires)
 

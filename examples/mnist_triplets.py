@@ -14,6 +14,7 @@ import argparse
 import os
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,25 @@ from embedder.recipe import RECIPES, Recipe
 from embedder.torch_encoder import encode_pictures
 from embedder.train import train
 from embedder.train_scores import kmeans_accuracy, knn_accuracy
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How a run ended.
+
+    Attributes:
+        steps: steps done.
+        seconds: of training.
+        knn: share of test pictures that their five nearest training pictures name rightly.
+        kmeans: share in the right one of ten clusters.
+        eer: on validation pictures, or None.
+    """
+
+    steps: int
+    seconds: float
+    knn: float
+    kmeans: float
+    eer: float | None
 
 
 def data_file(given: str | None, name: str) -> Path:
@@ -62,16 +82,11 @@ def recipe_of(given: argparse.Namespace) -> Recipe:
     return recipe.but(data=str(file), **{k: v for k, v in asked.items() if v is not None})
 
 
-def main() -> None:
-    """Train, encode, print."""
-    given = choices()
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    recipe = recipe_of(given)
-    run = Path(given.out or tempfile.mkdtemp(prefix="mnist-"))
+def measured(recipe: Recipe, run: Path, *, resume: bool = False) -> Scores:
+    """Train on the training pictures, encode the test pictures, and read their vectors."""
     pictures = open_pictures(recipe.data, side=28, channels=1)
     began = time.monotonic()
-    done = train(recipe, run, pictures=pictures, resume=given.resume)
+    done = train(recipe, run, pictures=pictures, resume=resume)
     seconds = time.monotonic() - began
     parts = split(pictures, validation=recipe.validation, test=recipe.test, seed=recipe.seed,
                   by=recipe.by)  # fmt: skip
@@ -80,12 +95,24 @@ def main() -> None:
     seen = encode_pictures(network, pictures.pixels[parts.test])
     names, truth = pictures.labels[parts.train], pictures.labels[parts.test]
     np.savez(run / "vectors.npz", vectors=seen, labels=truth)
-    print(f"recipe {recipe.name}, {done.steps} steps of {recipe.batch}, seed {recipe.seed}, "
+    return Scores(done.steps, seconds, knn_accuracy(known, names, seen, truth),
+                  kmeans_accuracy(seen, truth), done.eer)  # fmt: skip
+
+
+def main() -> None:
+    """Train, encode, print."""
+    given = choices()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    recipe = recipe_of(given)
+    run = Path(given.out or tempfile.mkdtemp(prefix="mnist-"))
+    found = measured(recipe, run, resume=given.resume)
+    print(f"recipe {recipe.name}, {found.steps} steps of {recipe.batch}, seed {recipe.seed}, "
           f"{torch.get_num_threads()} threads")  # fmt: skip
-    print(f"{'training':12} {seconds:8.1f} s")
-    print(f"{'k-NN, k=5':12} {knn_accuracy(known, names, seen, truth):8.4f}")
-    print(f"{'k-means':12} {kmeans_accuracy(seen, truth):8.4f}")
-    print(f"{'EER':12} {'-' if done.eer is None else format(done.eer, '8.4f')}")
+    print(f"{'training':12} {found.seconds:8.1f} s")
+    print(f"{'k-NN, k=5':12} {found.knn:8.4f}")
+    print(f"{'k-means':12} {found.kmeans:8.4f}")
+    print(f"{'EER':12} {'-' if found.eer is None else format(found.eer, '8.4f')}")
     print(f"run: {run}")
 
 

@@ -226,7 +226,8 @@ class FaissIndex(FlatIndex):
             return super()._closest(queries, rows, k)
         width = min(effort.width, len(self))
         proposed = self._lists.propose(queries, width, effort.probes, rows)
-        _, proposed = best_of(self._rows.vectors, queries, proposed, k + SPARE)
+        if width > k + SPARE:
+            _, proposed = best_of(self._faiss, self._rows.vectors, queries, proposed, k + SPARE)
         full = np.count_nonzero(proposed >= 0, axis=1) >= k
         if full.all():
             return self._ranked(queries, proposed, k)

@@ -26,8 +26,9 @@ __all__ = ["SLACK", "SPARE", "FlatIndex", "merge"]
 
 _QUERIES = 1024  # searched at once
 _NUMBERS = 1 << 24  # float32 in one block of work: 64 MiB
+_CACHED = 1 << 15  # float64 that stay in a processor's cache: 256 KiB
 SLACK = 1e-5  # more than single precision can get a similarity of unit rows wrong
-SPARE = 8  # proposals beyond k, so that equal similarities at the edge are seen
+SPARE = 2  # proposals beyond k, so that equal similarities at the edge are seen
 
 
 class FlatIndex(ABC):
@@ -125,9 +126,11 @@ class FlatIndex(ABC):
         if k < 1:
             raise WrongNumber(f"k must be at least 1, got {k}.")
         rows = None if within is None else self._rows.rows_at(site_array(within))
+        count = min(k, len(self) if rows is None else len(rows))
+        if count == k and len(queries) <= _QUERIES:
+            return Neighbors(*self._closest(queries, rows, k))
         ids = np.full((len(queries), k), NO_ID, dtype=np.int64)
         similarities = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        count = min(k, len(self) if rows is None else len(rows))
         if count:
             for start in range(0, len(queries), _QUERIES):
                 some = slice(start, start + _QUERIES)
@@ -214,9 +217,12 @@ class FlatIndex(ABC):
         total = len(self) if rows is None else len(rows)
         left, count = np.arange(len(queries)), min(k + SPARE, total)
         while len(left):
-            guesses, proposed = self._proposals(queries[left], rows, count)
-            edge = np.sort(guesses, axis=1)[:, [0, count - k]]  # the last and the k-th
-            clear = (edge[:, 0] < edge[:, 1] - self._slack) | (count == total)
+            asked = queries if len(left) == len(queries) else queries[left]
+            guesses, proposed = self._proposals(asked, rows, count)
+            edge = np.sort(guesses, axis=1)  # the last one comes first, the k-th at count - k
+            clear = (edge[:, 0] < edge[:, count - k] - self._slack) | (count == total)
+            if asked is queries and clear.all():
+                return self._ranked(queries, proposed, k)
             done = left[clear]
             ids[done], similarities[done] = self._ranked(queries[done], proposed[clear], k)
             left, count = left[~clear], min(4 * count, total)
@@ -244,20 +250,20 @@ class FlatIndex(ABC):
 
         Rows of -1 are passed over; each query has at least k others.
         """
-        ids = np.empty((len(queries), k), dtype=np.int64)
-        similarities = np.empty((len(queries), k), dtype=np.float32)
-        step = max(1, _NUMBERS // (4 * self.dim * proposed.shape[1]))
+        stored, products = self._rows.vectors, np.empty(proposed.shape)
+        step = max(1, _CACHED // (self.dim * proposed.shape[1]))
         for start in range(0, len(queries), step):
             some = slice(start, start + step)
-            vectors = self._rows.vectors.take(proposed[some], axis=0).astype(np.float64)
-            wide = queries[some, np.newaxis, :].astype(np.float64)
-            exact = np.clip(np.vecdot(vectors, wide), -1, 1).astype(np.float32)
-            exact[proposed[some] < 0] = -np.inf  # a proposal that there is not
-            names = self._rows.ids.take(proposed[some])
-            order = np.lexsort((names, -exact), axis=1)[:, :k]
-            ids[some] = np.take_along_axis(names, order, axis=1)
-            similarities[some] = np.take_along_axis(exact, order, axis=1)
-        return ids, similarities
+            vectors = stored.take(proposed[some], axis=0).astype(np.float64)
+            wide = queries[some, np.newaxis].astype(np.float64)
+            np.vecdot(vectors, wide, out=products[some])
+        exact = np.minimum(np.maximum(products, -1), 1).astype(np.float32)
+        if proposed.min(initial=0) < 0:
+            exact[proposed < 0] = -np.inf  # a proposal that there is not
+        names = self._rows.ids.take(proposed)
+        order = np.lexsort((names, -exact), axis=1)[:, :k]
+        lines = np.arange(len(order))[:, np.newaxis]
+        return names[lines, order], exact[lines, order]
 
 
 def merge(

@@ -25,7 +25,7 @@ from index.constraints import blocks_of
 from index.errors import WrongNumber
 from index.partition import renumbered
 
-__all__ = ["average_link", "joined_clusters", "sized_link"]
+__all__ = ["average_link", "average_rows", "joined_clusters", "joined_rows", "sized_link"]
 
 _PRODUCTS = 1 << 24  # float32 similarities in memory at once: 64 MiB
 
@@ -52,7 +52,30 @@ def average_link(
         WrongNumber: a cut outside its range, or pairs of rows that do not exist.
         Contradiction: a pair that must be apart is tied together.
     """
-    vectors, cut = unit_rows(vectors), cut_value(cut)
+    return average_rows(unit_rows(vectors), cut_value(cut), apart, together)
+
+
+def average_rows(
+    vectors: NDArray[np.float32],
+    cut: float,
+    apart: NDArray[np.int64] | None,
+    together: NDArray[np.int64] | None,
+) -> NDArray[np.int64]:
+    """As `average_link`, for rows of any length, whose products are the similarities.
+
+    Args:
+        vectors: float32 (N, D).
+        cut: clusters are joined while their mean similarity is above it.
+        apart: int64 (P, 2), pairs of rows that must not share a cluster.
+        together: int64 (P, 2), pairs of rows that share one.
+
+    Returns:
+        int64 (N,), labels from 0 in the order of each cluster's first row.
+
+    Raises:
+        WrongNumber: pairs of rows that do not exist.
+        Contradiction: a pair that must be apart is tied together.
+    """
     blocks = blocks_of(vectors, together, apart)
     count = len(blocks.sizes)
     work = _Work(
@@ -141,6 +164,33 @@ def joined_clusters(
         WrongNumber: a number outside its range, or pairs of rows that do not exist.
     """
     require_cuts(cut, strangers, shared)
+    return joined_rows(vectors, labels, cut, strangers, apart, shared)
+
+
+def joined_rows(
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    cut: float,
+    strangers: float,
+    apart: NDArray[np.int64] | None,
+    shared: float,
+) -> NDArray[np.int64]:
+    """As `joined_clusters`, for rows of any length, whose products are the similarities.
+
+    Args:
+        vectors: float32 (N, D).
+        labels: int64 (N,), the clusters so far.
+        cut: as in `sized_link`.
+        strangers: likewise.
+        apart: int64 (P, 2), pairs of rows whose clusters must not be joined.
+        shared: as in `sized_link`.
+
+    Returns:
+        int64 (N,), labels from 0 in the order of each cluster's first row.
+
+    Raises:
+        WrongNumber: pairs of rows that do not exist.
+    """
     labels = renumbered(labels)
     clusters = _Clusters.of(vectors, labels, pair_array(apart, len(vectors)))
     changed = np.arange(len(clusters.sizes))

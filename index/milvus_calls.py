@@ -53,7 +53,11 @@ class Connection:
     def __init__(self, place: MilvusPlace) -> None:
         self.place: Final = place
         library = import_pymilvus()
-        self._failures = library.MilvusException
+        from grpc import FutureTimeoutError, RpcError  # the library raises gRPC's own errors too
+
+        self._failures: Final[tuple[type[Exception], ...]] = (
+            library.MilvusException, RpcError, FutureTimeoutError,
+        )  # fmt: skip
         if place.lite:
             _open_lite(place)
         try:
@@ -114,20 +118,12 @@ class Connection:
         while True:
             try:
                 return call(max(end - time.monotonic(), 0.05))
-            except Exception as error:
-                if not self._expected(error):
-                    raise
+            except self._failures as error:
                 wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 clients that wait in step collide
                 if not _passing(error) or time.monotonic() + wait >= end:
                     raise self._translated(error, patience) from error
             time.sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE)
-
-    def _expected(self, error: Exception) -> bool:
-        """The library raises gRPC's own errors too; their class is known only once it is loaded."""
-        from grpc import FutureTimeoutError, RpcError
-
-        return isinstance(error, self._failures | RpcError | FutureTimeoutError)
 
     def _translated(self, error: Exception, patience: float) -> Exception:
         said = str(getattr(error, "message", "") or error).strip() or type(error).__name__

@@ -1,15 +1,21 @@
 """The closest other rows of every row.
 
-Up to `_EXACT` rows all pairs are compared. Above, FAISS keeps the rows in lists around centroids
-and looks into the lists closest to each row (J. Sivic, A. Zisserman, "Video Google", 2003); how
-many follows from the recall that is asked, measured on a sample of rows against all pairs.
+Up to `_EXACT` rows all pairs are compared. Above, with FAISS (`index.nearest_lists`):
+
+1. Lists around centroids (J. Sivic, A. Zisserman, "Video Google", 2003): each row is compared with
+   the rows of the lists closest to it.
+2. A neighbour of a neighbour is often a neighbour (W. Dong et al., "Efficient k-nearest neighbor
+   graph construction for generic similarity measures", 2011): each row is compared with those, and
+   so finds what lies in lists that it has not looked into.
+
+Both go on until the recall that is asked is reached, measured on a sample of rows against all
+pairs; where neighbours of neighbours add no more, four times as many lists are looked into.
 
 Letters: N rows, D dimensions, K neighbours, L lists, Q rows of the sample.
 """
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +30,8 @@ __all__ = ["Nearest", "nearest_rows"]
 _EXACT = 60_000
 _PRODUCTS = 1 << 24  # float32 similarities in memory at once: 64 MiB
 _SAMPLE = 400
-_LOOKED = 16  # at most this part of the lists is looked into
-_BLOCK = 1 << 16
+_LOOKED, _SHARE = 4, 12  # lists looked into at first, and the part of all that is the most
+_WORTH = 0.01  # what a round of neighbours of neighbours adds to the recall, or it was the last
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,12 +43,14 @@ class Nearest:
         similarities: float32 (N, K), descending; -inf where the id is -1.
         recall: the part of the true neighbours that was found; 1 where all pairs were compared.
         probes: how many lists were looked into for each row; 0 where all pairs were compared.
+        rounds: how often neighbours of neighbours were compared.
     """
 
     ids: NDArray[np.int64]
     similarities: NDArray[np.float32]
     recall: float
     probes: int
+    rounds: int = 0
 
 
 def nearest_rows(
@@ -95,56 +103,28 @@ def _compared(
 
 
 def _listed(vectors: NDArray[np.float32], k: int, wanted: float, seed: int) -> Nearest:
-    """By lists; the number that is looked into doubles until the sample's recall is reached.
+    """By lists and by neighbours of neighbours, until the sample's recall is reached.
 
-    It ends at a sixteenth of the lists: rows that have fewer than K close ones have no neighbours
+    It ends at a twelfth of the lists: rows that have fewer than K close ones have no neighbours
     that lists could tell from the others, and the recall that is told says so.
     """
-    index = _lists(vectors, seed)
-    chosen = np.random.default_rng(seed).choice(len(vectors), _SAMPLE, replace=False)
-    chosen = np.sort(chosen).astype(np.int64)
-    truth = Neighbors(*_compared(vectors, chosen, k))
-    index.nprobe, reached = 2, 0.0
-    while reached < wanted and index.nprobe < index.nlist // _LOOKED:
-        index.nprobe *= 2
-        reached = recall(Neighbors(*_others(index, vectors, chosen, k)), truth)
-    ids = np.empty((len(vectors), k), dtype=np.int64)
-    similarities = np.empty((len(vectors), k), dtype=np.float32)
-    for start in range(0, len(vectors), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(vectors)))
-        ids[rows], similarities[rows] = _others(index, vectors, rows, k)
-    return Nearest(ids, similarities, reached, int(index.nprobe))
-
-
-def _lists(vectors: NDArray[np.float32], seed: int) -> Any:  # noqa: ANN401 - FAISS has no types
-    """A FAISS index of about 4 √N lists, at most 4,096, around rows of the data itself.
-
-    A few steps on a sample are enough: the lists need not be good clusters, only even.
-    """
     from index.faiss import import_faiss
+    from index.nearest_lists import ListSearch, all_compared
 
     faiss = import_faiss()
-    lists = int(min(4096, 4 * np.sqrt(len(vectors))))
-    index = faiss.IndexIVFFlat(
-        faiss.IndexFlatIP(vectors.shape[1]), vectors.shape[1], lists, faiss.METRIC_INNER_PRODUCT
-    )
-    index.cp.niter, index.cp.seed, index.cp.spherical = 8, seed + 1, True
-    index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, 48
-    index.train(vectors)
-    for start in range(0, len(vectors), _BLOCK):
-        index.add(vectors[start : start + _BLOCK])
-    return index
-
-
-def _others(
-    index: Any,  # noqa: ANN401 - FAISS has no types
-    vectors: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    k: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Ids and similarities (Q, K) of what the lists hold, without each row itself."""
-    similarities, ids = index.search(vectors[rows], k + 1)
-    itself = ids == rows[:, np.newaxis]
-    itself[~itself.any(axis=1), k] = True  # of more than K equal rows it may be missing
-    ids, similarities = ids[~itself].reshape(-1, k), similarities[~itself].reshape(-1, k)
-    return ids, np.where(ids < 0, np.float32(-np.inf), similarities)
+    chosen = np.random.default_rng(seed).choice(len(vectors), _SAMPLE, replace=False)
+    chosen = np.sort(chosen).astype(np.int64)
+    truth = Neighbors(*all_compared(faiss, vectors, chosen, k))
+    work, probes, rounds = ListSearch.of(faiss, vectors, k, _LOOKED, seed), _LOOKED, 0
+    most = max(_LOOKED, len(work.centroids) // _SHARE)
+    while True:
+        reached, before = recall(work.found(chosen), truth), -1.0
+        while reached < wanted and reached - before > _WORTH:
+            work.ask_neighbours()
+            rounds, before, reached = rounds + 1, reached, recall(work.found(chosen), truth)
+        if reached >= wanted or probes == most:
+            break
+        probes = min(most, 4 * probes)
+        work.look_further(probes)
+    found = work.found(np.arange(len(vectors)))
+    return Nearest(found.ids, found.similarities, reached, probes, rounds)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from index.flat import SPARE
 from index.ivf import InvertedLists
+from index.products import products_by_row
 
 __all__ = ["Effort", "best_of", "effort_for", "sample_of", "tune"]
 
@@ -75,7 +76,7 @@ def tune(
 
         def measured(probes: int, width: int, k: int = min(k, most), edge: Floats = edge) -> Score:
             proposed = lists.propose(queries, width + 1, probes)
-            found, those = best_of(vectors, queries, proposed, k + 1)
+            found, those = best_of(faiss, vectors, queries, proposed, k + 1)
             return _score(_without(sample, found, those)[:, :k] >= edge - _TIE)
 
         for factor in _WIDTHS[lists.kind]:
@@ -149,6 +150,7 @@ def effort_for(efforts: tuple[Effort, ...], k: int, share: float, lists: int) ->
 
 
 def best_of(
+    faiss: ModuleType,
     vectors: NDArray[np.float32],
     queries: NDArray[np.float32],
     proposed: NDArray[np.int64],
@@ -157,6 +159,7 @@ def best_of(
     """Compares the proposed rows in single precision and keeps the best, in any order.
 
     Args:
+        faiss: the library, whose threads share the queries.
         vectors: float32 (N, D), unit rows.
         queries: float32 (Q, D), unit rows.
         proposed: int64 (Q, A), -1 for none.
@@ -165,10 +168,7 @@ def best_of(
     Returns:
         similarities float32 and rows int64, both (Q, min(keep, A)); -inf and -1 for none.
     """
-    similarities = np.empty(proposed.shape, dtype=np.float32)
-    for query, rows in enumerate(proposed):  # one query's rows fit the processor's cache
-        np.matmul(vectors.take(rows, axis=0), queries[query], out=similarities[query])
-    similarities[proposed < 0] = -np.inf
+    similarities = products_by_row(faiss, vectors, queries, proposed)
     if proposed.shape[1] <= keep:
         return similarities, proposed
     best = np.argpartition(similarities, -keep, axis=1)[:, -keep:]

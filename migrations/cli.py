@@ -8,7 +8,7 @@ from migrations.upgrading import Status
 from migrations.upgrading import check as check_schema
 from migrations.upgrading import upgrade as upgrade_schema
 from store.receipts import note_scrubbed
-from store.schema import REVISION
+from store.revision import REVISION
 from store.session import Store
 
 NOT_CURRENT = 3

@@ -10,7 +10,7 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
 from store.errors import DatabaseUnusable, SchemaAhead
-from store.schema import REVISION
+from store.revision import REVISION
 from store.session import Store, revision_of
 
 if TYPE_CHECKING:

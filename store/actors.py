@@ -6,8 +6,10 @@ puts it into `session.info["actor"]`; the functions that record something read i
 
 import os
 import pwd
+from typing import TYPE_CHECKING
 
-from sqlalchemy.orm import Session
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 
 def system_actor() -> str:
@@ -19,6 +21,6 @@ def system_actor() -> str:
         return f"user:{number}"
 
 
-def actor_of(session: Session) -> str:
+def actor_of(session: "Session") -> str:
     """Who acts in a transaction: whom the store was opened for, else the system's user."""
     return session.info.get("actor") or system_actor()

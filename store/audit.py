@@ -17,48 +17,26 @@ The UPDATE of the gallery's row holds its lock until the commit, as `changes` do
 are committed in the order of their numbers.
 """
 
-import hashlib
 import json
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from store.actors import actor_of
+from store.chain import START, Happening, canonical, chained_row
 from store.changes import CHUNK
 from store.columns import now
 from store.errors import InvalidAnchor
 from store.ledger import Event
 from store.schema import Gallery, Person
 
-START: Final = "0" * 64  # what the first row has for the hash of the row before it
 ERASURE: Final = "private_erased"  # the action of the row that lists erased ones
 MERGE: Final = "merged"  # the action of two people made one; `details` says into whom
 NAME_KEYS: Final = ("name", "new_name")  # of `private`: the names of whom the row is about
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
-_SALT: Final = 16  # bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """Something to append to the log.
-
-    Attributes:
-        action: what was done, one word or words_with_underscores.
-        subject: uid of the person, operation or other thing it is about.
-        details: numbers, codes and uids, as JSON can hold them: hashed as they stand, never
-            erased, so no name, path or vector.
-        private: what names somebody, such as a name or a path; erased with the person.
-    """
-
-    action: str
-    subject: str | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-    private: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +104,7 @@ def append_events(session: Session, happenings: Sequence[Happening]) -> int:
     length, head = int(ended.log_length or 0), ended.log_head or START
     actor, time, rows = actor_of(session), now(), list[dict[str, Any]]()
     for number, happening in enumerate(happenings, length - len(happenings) + 1):
-        row = _row(happening, number, time, actor, head)
+        row = chained_row(happening, number, time, actor, head)
         head = row["hash"]
         rows.append(row)
     session.execute(insert(Event), rows)
@@ -223,11 +201,6 @@ def erase_rows(session: Session, numbers: Sequence[int], subject: str | None = N
     return len(erased)
 
 
-def canonical(value: object) -> str:
-    """JSON in one form only: keys in order, no spaces, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
 def read_back(text: str | None) -> dict[str, Any]:
     """What `canonical` wrote of a row; `{"unreadable": True}` where somebody has changed it.
 
@@ -240,41 +213,6 @@ def read_back(text: str | None) -> dict[str, Any]:
     except ValueError:
         values = None
     return values if isinstance(values, dict) else {"unreadable": True}
-
-
-def _row(
-    happening: Happening, number: int, time: datetime, actor: str, previous: str
-) -> dict[str, Any]:
-    """The columns of a row."""
-    private, salt = None, None
-    if happening.private is not None:
-        private, salt = canonical(dict(happening.private)), secrets.token_bytes(_SALT)
-    row = {
-        "id": number,
-        "time": time,
-        "actor": actor,
-        "action": happening.action,
-        "subject": happening.subject,
-        "details": canonical(dict(happening.details)),
-        "private": private,
-        "salt": salt,
-        "commitment": None if private is None or salt is None else commitment_of(salt, private),
-        "previous": previous,
-    }
-    return row | {"hash": row_hash(row)}
-
-
-def row_hash(row: Mapping[str, Any]) -> str:
-    """The hash of a row, from its columns without `private` and `salt`."""
-    moment = row["time"].astimezone(UTC).isoformat(timespec="microseconds")
-    hashed = ("actor", "action", "subject", "details", "commitment", "previous")
-    text = canonical([row["id"], moment, *(row[name] for name in hashed)])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def commitment_of(salt: bytes, private: str) -> str:
-    """What is hashed in the place of a private text: nobody can guess the text from it."""
-    return hashlib.sha256(salt + private.encode()).hexdigest()
 
 
 def _runs(numbers: Sequence[int]) -> list[list[int]]:

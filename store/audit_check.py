@@ -11,7 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from store.audit import ERASURE, START, Anchor, commitment_of, log_anchor, row_hash
+from store.audit import ERASURE, Anchor, log_anchor
+from store.chain import START, commitment_of, row_hash
 from store.ledger import Event
 
 PAGE: Final = 2048  # rows in memory at once

@@ -21,12 +21,12 @@ from store.answered import forget_answers
 from store.audit import (
     NAME_KEYS,
     append_event,
-    canonical,
     erase_photos,
     erase_private,
     erase_rows,
     read_back,
 )
+from store.chain import canonical
 from store.changes import append_changes
 from store.jobs import FINISHED
 from store.ledger import Answered, Event, Job, Seal

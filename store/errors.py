@@ -272,7 +272,7 @@ class KeyMissing(StoreError):
         wanted = (
             "Sealing needs a key"
             if fingerprint is None
-            else f"This gallery is sealed with the key {fingerprint}"
+            else f"This is sealed with the key {fingerprint}"
         )
         make = "; `vultus seal new-key PATH` makes one" if fingerprint is None else ""
         super().__init__(
@@ -289,7 +289,7 @@ class KeyWrong(StoreError):
     def __init__(self, fingerprint: str, given: Sequence[str]) -> None:
         self.fingerprint = fingerprint
         super().__init__(
-            f"This gallery is sealed with the key {fingerprint}, and the key given is "
+            f"This is sealed with the key {fingerprint}, and the key given is "
             f"{' or '.join(given)}: give the right one with --key-file, VULTUS_KEY_FILE or "
             "VULTUS_KEY; a key file may hold several."
         )

@@ -8,7 +8,8 @@ from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from store.actors import actor_of
-from store.audit import Happening, append_event, append_events
+from store.audit import append_event, append_events
+from store.chain import Happening
 from store.columns import now
 from store.errors import SpaceMismatch
 from store.records import Calibration, Decision

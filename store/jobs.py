@@ -107,10 +107,11 @@ def beat_job(session: Session, job_id: int, worker: str, done: int, total: int |
 def finish_job(
     session: Session, job_id: int, worker: str, state: str,
     result: dict[str, Any] | None = None, error: dict[str, Any] | None = None,
-) -> None:  # fmt: skip
-    """End a job that this worker has: done or failed."""
+) -> bool:  # fmt: skip
+    """End a job, done or failed; whether this worker had it."""
     mine = update(Job).where(Job.id == job_id, Job.worker == worker, Job.state == "running")
-    session.execute(mine.values(state=state, result=result, error=error, finished=now()))
+    ended = mine.values(state=state, result=result, error=error, finished=now())
+    return session.scalar(ended.returning(Job.id)) is not None
 
 
 def release_jobs(session: Session, worker: str) -> None:

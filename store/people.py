@@ -41,7 +41,7 @@ def add_person(
         InvalidName: the name or the site's name cannot be stored.
         PersonExists: the name is taken in that site.
     """
-    name, place = clean_name(name), _site(session, site)
+    name, place = clean_name(name), site_row(session, site)
     _require_free(session, name, place)
     person = Person(name=name, place=place, expires=expires)
     session.add(person)
@@ -137,7 +137,12 @@ def _require_free(session: Session, name: str, place: Site) -> None:
         raise PersonExists(name, place.name)
 
 
-def _site(session: Session, name: str) -> Site:
+def site_row(session: Session, name: str) -> Site:
+    """The row of a site, made when it is new.
+
+    Raises:
+        InvalidName: the name cannot be stored.
+    """
     name = clean_site(name)
     site = session.scalar(select(Site).where(Site.name == name))
     if site is None:

@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-import platformdirs
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from store import postgresql, sqlite
 from store.errors import DatabaseUnusable
+from store.lean import default_file
+from store.pragmas import BUSY_SECONDS
 
 
 def default_url() -> str:
     """The SQLite file in the user's data folder, as an SQLAlchemy URL."""
-    folder = Path(platformdirs.user_data_dir("vultus", appauthor=False))
-    return URL.create("sqlite", database=str(folder / "gallery.sqlite3")).render_as_string()
+    return URL.create("sqlite", database=str(default_file())).render_as_string()
 
 
 def parse_url(url: str | Path) -> URL:
@@ -44,7 +44,7 @@ def make_engine(url: URL) -> Engine:
     """
     kind = url.get_backend_name()
     if kind == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": sqlite.BUSY_SECONDS})
+        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
         sqlite.tune(engine)
     elif kind == "postgresql":
         engine = create_engine(url, **postgresql.engine_options(url))

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.engine import URL, Connection
 
 CONNECT_SECONDS: Final = 10
-LOCK_SECONDS: Final = 10  # how long a writer waits for its turn
+LOCK_SECONDS: Final = 60  # how long a writer waits for its turn
 STATEMENT_SECONDS: Final = 300
 IDLE_SECONDS: Final = 300  # a transaction that does nothing for so long is ended by the server
 POOL: Final = 5  # connections kept

@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from store.audit import canonical
+from store.chain import canonical
 from store.columns import now
 from store.ledger import ErasureReceipt, Event
 from store.names import composed

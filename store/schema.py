@@ -24,7 +24,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from store.columns import NAMING_CONVENTION, UtcDateTime, now
 
-REVISION = "0003"  # the schema this code wants; revisions are four digits, in order
 DEFAULT_SITE = 0  # the id of the site whose name is ""
 
 

@@ -30,7 +30,8 @@ from store.actors import system_actor
 from store.errors import DatabaseUnusable, SchemaAhead, SchemaBehind
 from store.places import default_url, make_engine, parse_url
 from store.retrying import again, lost_connection, lost_race
-from store.schema import REVISION, Base
+from store.revision import REVISION
+from store.schema import Base
 from store.vault import Vault
 
 T = TypeVar("T")
@@ -102,7 +103,13 @@ class Store:
 
     def acting_as(self, actor: str) -> Self:
         """The same database for somebody else: what is recorded is recorded under that actor."""
-        return type(self)(self.engine, actor, self._readers.kw["info"]["vault"])
+        return type(self)(self.engine, actor, self.vault)
+
+    @property
+    def vault(self) -> Vault:
+        """What opens sealed rows."""
+        found: Vault = self._readers.kw["info"]["vault"]
+        return found
 
     @property
     def url(self) -> str:

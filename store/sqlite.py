@@ -2,12 +2,15 @@
 
 The driver's own transaction control is switched off, and SQLAlchemy emits BEGIN (the recipe of
 SQLAlchemy's SQLite page), so that savepoints and DDL take part in the transaction. A writer begins
-IMMEDIATE: it waits for its turn at the start, where the busy timeout applies, and can never fail
-half-way because another writer came between its reading and its writing.
+IMMEDIATE: it waits for its turn at the start, and can never fail half-way because another writer
+came between its reading and its writing. It asks for its turn more often than SQLite would, and for
+longer: SQLite looks ten times a second, so that among several busy writers one may miss every gap
+for many seconds, the more so where the processor is busy too.
 """
 
 import errno
 import os
+import random
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -19,17 +22,12 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import OperationalError
 
-BUSY_SECONDS = 10.0
-# busy_timeout comes first: the others may have to wait
-PRAGMAS = (
-    f"busy_timeout={BUSY_SECONDS * 1000:.0f}",
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "secure_delete=ON",
-)
+from store import pragmas
+
+TURN_SECONDS = 60.0  # how long a writer waits for its turn
+_IMMEDIATE = "BEGIN IMMEDIATE"
 READING = {"begin_with": "BEGIN"}
-WRITING = {"begin_with": "BEGIN IMMEDIATE"}
+WRITING = {"begin_with": _IMMEDIATE}
 NO_TRANSACTION = {"begin_with": ""}
 _MAGIC = b"SQLite format 3\0"  # sqlite.org/fileformat.html, 1.3
 
@@ -75,32 +73,35 @@ def tune(engine: Engine) -> None:
 
 def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection
     connection.isolation_level = None  # the driver emits no BEGIN of its own
-    for pragma in PRAGMAS:
-        _patiently(connection, f"PRAGMA {pragma}")
-
-
-def _patiently(connection: Any, statement: str) -> None:  # noqa: ANN401 - a driver's connection
-    """Run a statement, again and again while the database is busy.
-
-    Where two connections switch a new file to WAL at once, SQLite sees a deadlock and gives up on
-    one of them without waiting the busy timeout out.
-    """
-    end = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute(statement).close()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                raise
-            time.sleep(0.01)
-        else:
-            return
+    pragmas.set_up(connection)
 
 
 def _on_begin(connection: Connection) -> None:
     statement = connection.get_execution_options().get("begin_with", "BEGIN")
-    if statement:
+    if statement == _IMMEDIATE:
+        _take_turn(connection)
+    elif statement:
         connection.exec_driver_sql(statement)
+
+
+def _take_turn(connection: Connection) -> None:
+    """Begin to write, asking every few milliseconds until nobody else does."""
+    driver: Any = connection.connection.driver_connection
+    end = time.monotonic() + TURN_SECONDS
+    driver.execute("PRAGMA busy_timeout=0").close()
+    try:
+        while True:
+            try:
+                driver.execute(_IMMEDIATE).close()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    break
+                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - a pause, not a secret
+            else:
+                return
+    finally:
+        driver.execute(f"PRAGMA {pragmas.PRAGMAS[0]}").close()
+    connection.exec_driver_sql(_IMMEDIATE)  # once more: its error is SQLAlchemy's
 
 
 @contextmanager
@@ -114,7 +115,7 @@ def migrating(engine: Engine) -> Iterator[Connection]:
     with engine.connect().execution_options(**NO_TRANSACTION) as connection:
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            _take_turn(connection)
             yield connection
             _check_foreign_keys(connection)
             connection.commit()

@@ -52,7 +52,7 @@ class Master:
     def of(cls, key: bytes) -> "Master":
         """The master key of 32 secret bytes."""
         fingerprint = _derived(key, b"vultus fingerprint 1", 8).hex()
-        return cls(fingerprint, _aead(_derived(key, b"vultus kek 1")))
+        return cls(fingerprint, cipher(_derived(key, b"vultus kek 1")))
 
     def wrap(self, secret: bytes, gallery: str, *, seed: bool = False) -> bytes:
         """Seal a data key, or the seed of a transform, for a gallery of that uid."""
@@ -149,7 +149,7 @@ class Vault:
         if found is None:
             key = self.master(master)
             plain = None if seed is None else key.unwrap(seed, gallery, seed=True)
-            found = DataKey(_aead(key.unwrap(wrapped, gallery)), plain)
+            found = DataKey(cipher(key.unwrap(wrapped, gallery)), plain)
             self._data_keys[wrapped] = found
         return found
 
@@ -304,7 +304,8 @@ def _wrapped_as(gallery: str, seed: bool) -> bytes:
     return (_SEED if seed else _DATA_KEY) + b"\0" + gallery.encode()
 
 
-def _aead(key: bytes) -> "AESGCM":
+def cipher(key: bytes) -> "AESGCM":
+    """AES-256-GCM under a key of `KEY_BYTES`."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     return AESGCM(key)

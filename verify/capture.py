@@ -31,8 +31,8 @@ from embedder.photo import Photo, Source, read_photo
 from embedder.quality import Gate
 from verify.errors import NoUsableFrame, ProbeRejected, SourceUnusable
 from verify.pad import Shot
+from verify.sources import VIDEO_SUFFIXES, is_moving
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 FRAMES = 5
 TIMEOUT = 15.0
 _LOOKS_A_SECOND = 8.0
@@ -62,11 +62,6 @@ class Probe:
         """The frames as a gate against presentation attacks takes them."""
         pairs = zip(self.photos, self.faces, strict=True)
         return [Shot(photo, face.crop.face) for photo, face in pairs]
-
-
-def is_moving(source: str) -> bool:
-    """Whether a source is a camera number, a stream or a video file, rather than a photo."""
-    return source.isdecimal() or "://" in source or Path(source).suffix.lower() in VIDEO_SUFFIXES
 
 
 def take(

@@ -14,7 +14,7 @@ import click
 from embedder.photo import MAX_PIXELS
 from verify.decision import DEFAULT_FMR, Decision
 from verify.errors import NoCalibration
-from verify.identify import NEIGHBOURS
+from verify.neighbours import NEIGHBOURS
 from verify.opening import Parts, Places
 from verify.output import as_csv, as_json, as_line, as_table, error_values
 
@@ -332,6 +332,15 @@ def _instructions() -> Callable[[Status], None]:
     return say
 
 
+def _parts_for(places: Places, *sources: str) -> Parts:
+    """The parts for a few photos, their encoder being opened already; a video is many photos."""
+    from verify.sources import is_moving
+
+    parts = Parts(places, few=not any(map(is_moving, sources)))
+    parts.open_ahead()
+    return parts
+
+
 def leave(code: int) -> NoReturn:
     """End the command with an exit code."""
     click.get_current_context().exit(code)
@@ -407,7 +416,7 @@ def verify(
 
     _ordered("fmr", DEFAULT_FMR if fmr is None and profile is None else fmr, unsure_fmr)
     rules = CaptureRules(on_multiple, frames=frames, timeout=timeout)
-    with Parts(places) as parts:
+    with _parts_for(places, source) as parts:
         begun = time.perf_counter()
         rates = _rates(parts, profile, "fmr", fmr, unsure_fmr)
         decision = verify_person(
@@ -450,7 +459,7 @@ def compare(
     from verify.person import CaptureRules, compare_captures
 
     _ordered("fmr", DEFAULT_FMR if fmr is None and profile is None else fmr, unsure_fmr)
-    with Parts(places) as parts:
+    with _parts_for(places, first, second) as parts:
         begun = time.perf_counter()
         rules = CaptureRules(on_multiple)
         rates = _rates(parts, profile, "fmr", fmr, unsure_fmr)
@@ -491,9 +500,7 @@ def _print_decision(
     )
     for reason in decision.reasons:
         click.echo(reason)
-    if decision.pad.outcome != "not_run":
-        why = ", ".join(decision.pad.reasons)
-        click.echo(f"presentation: {decision.pad.outcome} ({decision.pad.gate}) {why}".rstrip())
+    click.echo(f"presentation: {decision.pad}")
     if decision.explanation is not None:
         for line in decision.explanation.lines():
             click.echo(f"  {line}")
@@ -866,7 +873,8 @@ folder_argument = click.argument(
 Examples:
   vultus evaluate verification lfw/ --pairs pairs.txt
   vultus evaluate identification people/ --enrol 2
-  vultus evaluate clustering people/""",
+  vultus evaluate clustering people/
+  vultus evaluate classification shoes/ --model picture""",
 )
 def evaluate() -> None:
     """Measure how often an encoder is wrong on a folder of people (DIR/Name/*.jpg).
@@ -1034,14 +1042,23 @@ def evaluate_searches(
 @evaluate.command(
     "clustering",
     epilog="\b\nExamples:\n  vultus evaluate clustering people/\n"
-    "  vultus evaluate clustering people/ --report clusters.html",
+    "  vultus evaluate clustering people/ --report clusters.html\n"
+    "  vultus evaluate clustering shoes/ --model picture --k 10",
 )
 @folder_argument
+@click.option(
+    "--k",
+    type=click.IntRange(1),
+    metavar="N",
+    help="k-means with N clusters; else as vultus cluster does, which without a calibration is "
+    "k-means at the number it finds best.",
+)
 @_evaluation_options
 @gallery_options
 @format_option("table", "json")
 def evaluate_clusters(
     folder: Path,
+    k: int | None,
     on_multiple: str,
     drop_failures: bool,
     seed: int,
@@ -1057,9 +1074,84 @@ def evaluate_clusters(
 
     rules = Rules(places.detector, on_multiple, drop_failures, seed, quiet)
     with Parts(places) as parts:
-        cuts = cuts_of(parts.calibration)
-        result = evaluate_clustering(parts.embedder, folder, cuts, rules)
+        try:
+            cuts = cuts_of(parts.calibration) if k is None else None
+        except NoCalibration:
+            cuts = None
+        result = evaluate_clustering(parts.embedder, folder, cuts, rules, k)
     _tell_evaluation(result, form, page, values)
+
+
+@evaluate.command(
+    "classification",
+    epilog="""\b
+Examples:
+  vultus evaluate classification shoes/ --model picture
+  vultus evaluate classification known/ --test new/ -k 1 --model picture
+  vultus evaluate classification vectors.npz --json rates.json""",
+)
+@click.argument("source", metavar="DIR|NPZ", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--test",
+    metavar="DIR|NPZ",
+    type=click.Path(path_type=Path, exists=True),
+    help="Name these by the pictures of SOURCE; else each picture of SOURCE by all others.",
+)
+@click.option(
+    "-k",
+    "neighbours",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="How many neighbours vote.",
+)
+@click.option(
+    "--on-multiple",
+    type=click.Choice(["centre", "largest"]),
+    default="centre",
+    show_default=True,
+    help="Which face of a photo with several.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of k-means.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.option(
+    "--json",
+    "values",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the result as JSON.",
+)
+@gallery_options
+@format_option("table", "json")
+def evaluate_classes(
+    source: Path,
+    test: Path | None,
+    neighbours: int,
+    on_multiple: str,
+    seed: int,
+    quiet: bool,
+    values: Path | None,
+    places: Places,
+    form: str,
+) -> None:
+    """Name pictures by their nearest neighbours: k-NN accuracy, confusions, k-means.
+
+    For classes that are no people: a folder per class (DIR/Name/*.jpg), or an .npz with `vectors`
+    and `labels`. Pictures without a usable face are left out, and told.
+    """
+    from verify.classification import classification
+    from verify.plot_sources import everything
+
+    with Parts(places) as parts:
+        found = [
+            everything(parts, place, rule=on_multiple, quiet=quiet)
+            for place in (source, test)
+            if place is not None
+        ]
+    result = classification(*found, neighbours=neighbours, seed=seed)
+    told = as_json(result.to_dict())
+    click.echo(told if form == "json" else result.text())
+    if values is not None:
+        values.write_text(told + "\n", encoding="utf-8")
 
 
 @evaluate.command(

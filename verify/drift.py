@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from store.decisions import decisions_since
 from store.records import Decision
 from verify.calibration import BINS, Calibration, calibration_for
-from verify.capture import is_moving
 from verify.opening import Parts
+from verify.sources import is_moving
 
 LEAST = 20  # decisions of a camera and kind, for a test
 SIGNIFICANCE = 0.01  # over all tests together (Bonferroni)

@@ -14,6 +14,8 @@
     ├── PairsUnusable           a list of pairs or of people that cannot be evaluated
     ├── UnknownPadGate          no gate against presentation attacks of that name
     ├── PadFolderUnusable       no folder or list of presentations that can be evaluated
+    ├── PlotUnusable            nothing there that could be drawn
+    ├── PlotToolMissing         a library that draws or projects is not installed
     └── NothingToMeasure        scores that hold no mated or no non-mated pair
 
 `exit_code` is what a command returns for the error; see docs/commands.md.
@@ -34,6 +36,8 @@ __all__ = [
     "NothingToMeasure",
     "PadFolderUnusable",
     "PairsUnusable",
+    "PlotToolMissing",
+    "PlotUnusable",
     "ProbeRejected",
     "SourceUnusable",
     "UnknownPadGate",
@@ -151,3 +155,16 @@ class PadFolderUnusable(VerifyError):
 
     code = "pad_folder_unusable"
     exit_code = 2
+
+
+class PlotUnusable(VerifyError):
+    """Vectors or pictures that cannot be drawn."""
+
+    code = "plot_unusable"
+    exit_code = 2
+
+
+class PlotToolMissing(VerifyError):
+    """What draws or projects is not installed."""
+
+    code = "plot_tool_missing"

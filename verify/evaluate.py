@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.embed import Embedder
-from index.linkage import sized_link
+from index.levelled import levelled_link
 from index.partition import agreement
 from verify.demographics import by_column, false_matches, false_non_matches, read_columns
 from verify.errors import NothingToMeasure, UnsupportedRate
@@ -570,15 +570,20 @@ def _worst_searches(
 
 
 def evaluate_clustering(
-    embedder: Embedder, root: Path, cuts: tuple[float, float], rules: Rules | None = None
+    embedder: Embedder,
+    root: Path,
+    cuts: tuple[float, float] | None,
+    rules: Rules | None = None,
+    k: int | None = None,
 ) -> ClusteringResult:
     """Cluster the photos of a folder of people as a library, and compare with the folders.
 
     Args:
         embedder: detector and encoder.
         root: the folder.
-        cuts: as `verify.cuts.cuts_of` gives them.
+        cuts: as `verify.cuts.cuts_of` gives them; None: see `clustering`.
         rules: how.
+        k: a number of clusters for k-means, or None.
 
     Raises:
         NothingToMeasure: no photos, or none with a usable face.
@@ -586,16 +591,20 @@ def evaluate_clustering(
     rules = rules or Rules()
     photos = rules.encode(embedder, list_people(root))
     setup = rules.setup("clustering", root, embedder, "one person a photo, folders are the truth")
-    return clustering(photos, cuts, setup)
+    return clustering(photos, cuts, setup, k)
 
 
-def clustering(photos: PhotoSet, cuts: tuple[float, float], setup: Setup) -> ClusteringResult:
+def clustering(
+    photos: PhotoSet, cuts: tuple[float, float] | None, setup: Setup, k: int | None = None
+) -> ClusteringResult:
     """Cluster photos and compare with their people.
 
     Args:
         photos: photos as vectors.
-        cuts: as `verify.cuts.cuts_of` gives them.
+        cuts: as `verify.cuts.cuts_of` gives them; None, where no calibration says what is alike:
+            k-means with the number of clusters it finds best.
         setup: what is told about the measurement.
+        k: a number of clusters for k-means, whatever the cuts; at most the number of vectors.
 
     Raises:
         NothingToMeasure: no photo gave a vector.
@@ -604,18 +613,36 @@ def clustering(photos: PhotoSet, cuts: tuple[float, float], setup: Setup) -> Clu
     if not len(good):
         raise NothingToMeasure("No photo has a usable face: there is nothing to cluster.")
     labels = np.arange(len(photos.listing)) + len(good)  # a failed photo stays alone
-    labels[good] = sized_link(photos.vectors[good], cuts[0], cuts[1])
+    labels[good], method = _clusters(photos.vectors[good], cuts, k, setup.seed)
     rows = good if setup.drop_failures else np.arange(len(labels))
     everything = np.arange(len(labels))
     return ClusteringResult(
         setup=setup,
         failures=_failures(photos, everything, everything, dropped=setup.drop_failures),
-        method=f"average link, cut at similarity {cuts[0]:.3f}",
+        method=method,
         photos=len(rows),
         agreement=agreement(labels[rows], photos.listing.people[rows]),
         merges=_extremes(photos, good, labels, photos.listing.people, least=True),
         splits=_extremes(photos, good, photos.listing.people, labels, least=False),
     )
+
+
+def _clusters(
+    vectors: NDArray[np.float32], cuts: tuple[float, float] | None, k: int | None, seed: int
+) -> tuple[Ints, str]:
+    """Labels int64 (N,) of vectors float32 (N, D), and the method in words."""
+    if k is None and cuts is not None:
+        words = f"average link, cut at similarity {cuts[0]:.3f}"
+        return levelled_link(vectors, cuts[0], cuts[1]), words
+    from index.choose_k import choose_k
+    from index.kmeans import kmeans
+
+    if k is not None:
+        k = min(k, len(vectors))
+        return kmeans(vectors, k, seed).labels, f"k-means, k = {k}"
+    chosen = choose_k(vectors, seed=seed)
+    words = f"k-means, k = {chosen.k} chosen by {chosen.criterion} (no calibration)"
+    return kmeans(vectors, chosen.k, seed).labels, words
 
 
 def _extremes(

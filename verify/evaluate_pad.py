@@ -27,13 +27,14 @@ import numpy as np
 from embedder.embed import Embedder
 from embedder.errors import UnusablePhoto
 from embedder.photo import is_photo_name
-from verify.capture import VIDEO_SUFFIXES, take
+from verify.capture import take
 from verify.errors import CaptureError, PadFolderUnusable, ProbeRejected
 from verify.evaluation import UNSUPPORTED, Rate
 from verify.output import as_table
 from verify.pad import PadGate, PadResult
 from verify.progress import progress
 from verify.resampling import by_person
+from verify.sources import VIDEO_SUFFIXES
 
 BONA_FIDE = "bona_fide"
 NO_RESPONSE = "no_response"

@@ -6,6 +6,7 @@ The first four lines of a verification are those that facenet's `validate_on_lfw
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from verify.evaluation import (
     UNSUPPORTED,
@@ -61,13 +62,40 @@ def _verification(result: VerificationResult) -> list[str]:
     rows = [_point_row(point) for point in result.points]
     head = ("FMR asked", "threshold", "FMR [95 %]", "FNMR [95 %]")
     lines += ["", as_table(rows, head), "", *_about(result.setup, result.failures)]
+    who = _nouns(result.setup).several
     lines.append(
         f"{result.mated} mated and {result.nonmated} non-mated comparisons of {result.people} "
-        f"people ({result.mated_people} with themselves, {result.person_pairs} pairs of people)"
+        f"{who} ({result.mated_people} with themselves, {result.person_pairs} pairs of {who})"
     )
+    if not result.points[1].fmr.supported:
+        lines.append(_too_few(result))
     for found in result.demographics:
         lines += ["", *_demographic(found)]
     return lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Nouns:
+    """What pictures are of: `one`, `several`, and what is said of a picture without a vector."""
+
+    one: str
+    several: str
+    failed: str
+
+
+def _nouns(setup: Setup) -> _Nouns:
+    if setup.detector == "whole":
+        return _Nouns("class", "classes", "that could not be used")
+    return _Nouns("person", "people", "without a usable face")
+
+
+def _too_few(result: VerificationResult) -> str:
+    """Why rates are unsupported, and what else can be measured."""
+    who = _nouns(result.setup).several
+    told = f"{result.person_pairs} pairs of {who} cannot support lower rates: use more {who}"
+    if result.setup.detector != "whole":
+        return f"{told}."
+    return f"{told}, or measure a closed set with vultus evaluate classification."
 
 
 def _point_row(point: OperatingPoint) -> tuple[str, str, str, str]:
@@ -82,7 +110,7 @@ def _about(setup: Setup, failures: Failures) -> list[str]:
         else "counted as errors"
     )
     reasons = ", ".join(f"{reason} {count}" for reason, count in failures.reasons.items())
-    missed = f"{failures.failed} of {failures.photos} photos without a usable face"
+    missed = f"{failures.failed} of {failures.photos} photos {_nouns(setup).failed}"
     return [
         f"{setup.data}, {setup.model} ({setup.space}), detector {setup.detector}",
         f"protocol: {setup.protocol}",
@@ -113,6 +141,7 @@ def _ratio(ratio: Ratio) -> str:
 
 
 def _identification(result: IdentificationResult) -> list[str]:
+    who = _nouns(result.setup).several
     lines = [f"rank-{rank}: {rate}" for rank, rate in result.ranks.items()]
     rows = [_open_row(point) for point in result.points]
     lines += ["", as_table(rows, ("FPIR asked", "threshold", "FPIR [95 %]", "FNIR [95 %]")), ""]
@@ -121,10 +150,10 @@ def _identification(result: IdentificationResult) -> list[str]:
         for size in result.sizes
     ]
     asked = (f"FNIR at FPIR {point.asked:g}" for point in result.points)
-    lines += [as_table(sizes, ("people", "photos", "rank-1", *asked)), ""]
+    lines += [as_table(sizes, (who, "photos", "rank-1", *asked)), ""]
     lines.append(
-        f"gallery: {result.gallery_photos} photos of {result.gallery_people} people; searches: "
-        f"{result.mated} of enrolled people, {result.strangers} of {result.stranger_people} "
+        f"gallery: {result.gallery_photos} photos of {result.gallery_people} {who}; searches: "
+        f"{result.mated} of enrolled {who}, {result.strangers} of {result.stranger_people} "
         "strangers"
     )
     return [*lines, *_about(result.setup, result.failures)]
@@ -136,7 +165,7 @@ def _open_row(point: OpenSetPoint) -> tuple[str, str, str, str]:
 
 
 def _clustering(result: ClusteringResult) -> list[str]:
-    found = result.agreement
+    found, nouns = result.agreement, _nouns(result.setup)
     rows = [
         (name, shares.precision, shares.recall, shares.f)
         for name, shares in (("BCubed", found.bcubed), ("pairwise", found.pairwise))
@@ -144,11 +173,11 @@ def _clustering(result: ClusteringResult) -> list[str]:
     lines = [as_table(rows, ("", "precision", "recall", "F"))]
     lines.append(f"NMI {found.nmi:.4f}, ARI {found.ari:.4f}, V-measure {found.v:.4f}")
     lines.append(
-        f"{found.found} clusters ({found.found_single} of one photo) for {found.true} people "
-        f"({found.true_single} of one photo); {result.method}"
+        f"{found.found} clusters ({found.found_single} of one photo) for {found.true} "
+        f"{nouns.several} ({found.true_single} of one photo); {result.method}"
     )
-    lines += _pairs("worst merges (two people in one cluster)", result.merges)
-    lines += _pairs("worst splits (one person in two clusters)", result.splits)
+    lines += _pairs(f"worst merges (two {nouns.several} in one cluster)", result.merges)
+    lines += _pairs(f"worst splits (one {nouns.one} in two clusters)", result.splits)
     return [*lines, "", *_about(result.setup, result.failures)]
 
 

@@ -24,9 +24,9 @@ from store.templates import Owner, owners
 from verify.calibration import Calibration, per_comparison, rounded_up
 from verify.decision import Answer, Rule, rule_at
 from verify.errors import UnsupportedRate
+from verify.neighbours import NEIGHBOURS
 
 DEFAULT_FPIR = 0.01
-NEIGHBOURS = 10
 _LARGEST_DEFAULT = 0.1
 
 

@@ -15,9 +15,11 @@ from embedder.card import EncoderCard
 from embedder.encoder import card_of, default_model, known_models
 from embedder.photo import MAX_PIXELS
 from verify.calibration import Calibration, calibration_for
+from verify.early import Early
 
 if TYPE_CHECKING:
     from embedder.embed import Embedder
+    from store.lean import Claim, Lean
     from store.session import Store
     from store.synced import SyncedIndex
 
@@ -53,9 +55,55 @@ class Parts:
 
     Attributes:
         places: where things are.
+        few: a photo or two will be encoded: what starts first is better than what runs fastest.
     """
 
     places: Places = field(default_factory=Places)
+    few: bool = False
+    _early: Early[Embedder] | None = field(default=None, repr=False)
+
+    def open_ahead(self) -> None:
+        """Open detector and encoder in a thread, while the database is opened and asked.
+
+        Which encoder the gallery is pinned to is not known yet: the one that is asked for, or else
+        the default, is opened, and another one later where that was wrong.
+        """
+        name = default_model() if self.places.model is None else self.places.model
+        self._early = Early(name, self._open_embedder)
+
+    @cached_property
+    def lean(self) -> Lean | None:
+        """The database without SQLAlchemy, where that will do; not beside one that is open."""
+        if not self.few or "store" in self.__dict__:
+            return None
+        from store.lean import Lean
+
+        return Lean.open(_given(self.places.database, "VULTUS_DATABASE"))
+
+    def lean_claim(self, who: str, site: str | None) -> Claim | None:
+        """Whom a capture is to be compared with, read in one go; None: look the usual way.
+
+        With it the encoder and the calibration are known.
+
+        Args:
+            who: a uid or a name.
+            site: look only there; None is everywhere.
+        """
+        found = None if self.lean is None else self.lean.claim(who, site)
+        named = known_models() if self.places.model is None else [card_of(self.places.model)]
+        cards = {card.space: card for card in named}
+        if found is None or found.space not in cards:
+            self._close_lean()
+            return None
+        self.card = cards[found.space]
+        self._stored_calibration = found.calibration, found.calibration_id
+        return found
+
+    def _close_lean(self) -> None:
+        """From now on the usual way."""
+        if self.lean is not None:
+            self.lean.close()
+        self.lean = None
 
     @cached_property
     def store(self) -> Store:
@@ -99,12 +147,17 @@ class Parts:
     @cached_property
     def embedder(self) -> Embedder:
         """Detector and encoder; without a database, `card` needs `places.model`."""
+        if self._early is not None and self._early.name == self.card.name:
+            return self._early.result()
+        return self._open_embedder(self.card.name)
+
+    def _open_embedder(self, name: str) -> Embedder:
         from embedder.embed import open_embedder
 
         places = self.places
         return open_embedder(
-            self.card.name, detector=self.detector, device=places.device,
-            runtime=places.runtime, max_pixels=places.max_pixels,
+            name, detector=places.detector, device=places.device, runtime=places.runtime,
+            max_pixels=places.max_pixels, quick=self.few,
         )  # fmt: skip
 
     @cached_property
@@ -156,6 +209,10 @@ class Parts:
 
     def close(self) -> None:
         """Close the index's server and the database where they were opened."""
+        if self._early is not None:
+            self._early.wait()
+        if "lean" in self.__dict__:
+            self._close_lean()
         if "index" in self.__dict__:
             self.index.close()
         if "store" in self.__dict__:

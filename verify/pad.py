@@ -81,6 +81,11 @@ class PadResult:
             told["parts"] = [part.to_dict() for part in self.parts]
         return told
 
+    def __str__(self) -> str:
+        if self.outcome == "not_run":
+            return "no presentation-attack check ran"
+        return f"{self.outcome} ({self.gate}) {', '.join(self.reasons)}".rstrip()
+
 
 NOT_RUN = PadResult("not_run")
 

@@ -16,10 +16,11 @@ from embedder.admission import Admission, admit
 from embedder.embed import Embedder, FoundFace
 from embedder.photo import Photo, Source
 from embedder.quality import OPEN_GATE, Gate
-from verify.capture import FRAMES, Camera, Probe, VideoFile, best_of, is_moving, open_source, shown
+from verify.capture import FRAMES, Camera, Probe, VideoFile, best_of, open_source, shown
 from verify.errors import SourceUnusable
 from verify.pad import PadResult
 from verify.pad_challenge import Challenge, Limits, Side, Sight, Status
+from verify.sources import is_moving
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,10 @@ import numpy as np
 
 from embedder.photo import Source
 from embedder.quality import DEFAULT_GATE, Gate
-from store.facts import denied_people
-from store.gallery import record_decision, require_space
-from store.people import find_person
-from store.templates import vectors_of
+from store.lean import Claim
 from verify import pair
 from verify.capture import FRAMES, TIMEOUT, Probe, take
 from verify.decision import DEFAULT_FMR, Decision, rule_at
-from verify.explain import explain as explanation_of
 from verify.opening import Parts
 from verify.pad import OFF, Pad, PadResult, apply
 
@@ -115,10 +111,8 @@ def verify_person(
         ProbeRejected, NoUsableFrame, SourceUnusable, UnusablePhoto: no probe could be taken.
         UnsupportedRate, NoCalibration: the rate cannot be promised.
     """
-    with parts.store.read() as session:
-        person = find_person(session, who, site)
-        require_space(session, parts.card.space)
-        _, templates = vectors_of(session, person.id, parts.card.space)
+    person = (None if explain else parts.lean_claim(who, site)) or _claim(parts, who, site)
+    templates = person.templates
     # refuse what cannot be decided before any camera runs
     pair.require_templates(templates, person.name)
     rule = rule_at(parts.calibration, fmr, unsure=unsure, extrapolate=extrapolate)
@@ -128,20 +122,42 @@ def verify_person(
         extrapolate=extrapolate,
     )  # fmt: skip
     if explain:
+        from verify.explain import explain as explanation_of
+
         told = explanation_of(
-            parts, person.id, probe.vectors, probe.faces, similarity=decision.similarity,
+            parts, person.person_id, probe.vectors, probe.faces, similarity=decision.similarity,
             comparisons=decision.templates, within=np.array([person.site_id], np.int64),
         )  # fmt: skip
         decision = replace(decision, explanation=told)
-    if _denied(parts, probe, person.id):
+    if _denied(parts, probe, person.person_id):
         decision = replace(decision, match="no", reasons=(*decision.reasons, NOT_THEM))
     decision = apply(decision, pad.check(probe.shots, *shown), pad.mode)
-    _record(parts, "verify", decision, probe.source, person.id)
+    _record(parts, "verify", decision, probe.source, person)
     return decision
+
+
+def _claim(parts: Parts, who: str, site: str | None) -> Claim:
+    """The claimed person; raises as `verify_person`."""
+    from store.gallery import require_space
+    from store.people import find_person
+    from store.templates import vectors_of
+
+    with parts.store.read() as session:
+        person = find_person(session, who, site)
+        require_space(session, parts.card.space)
+        _, templates = vectors_of(session, person.id, parts.card.space)
+    return Claim(
+        person.id, person.uid, person.name, person.site_id, parts.card.space, templates, None, None
+    )
 
 
 def _denied(parts: Parts, probe: Probe, person_id: int) -> bool:
     """Whether it was said of a probe's very photo that its face is not that person."""
+    digests = [photo.digest for photo in probe.photos if photo.digest]
+    if parts.lean is not None and not any(map(parts.lean.is_corrected, digests)):
+        return False
+    from store.facts import denied_people
+
     with parts.store.read() as session:
         return any(
             person_id in denied_people(session, photo.digest, parts.card.space, vector[None])[0]
@@ -174,14 +190,17 @@ def compare_captures(
     return Comparison(one.source, other.source, decision)
 
 
-def _record(
-    parts: Parts, kind: str, decision: Decision, source: str, person_id: int | None
-) -> None:
-    calibration_id = parts.calibration_id
+def _record(parts: Parts, kind: str, decision: Decision, source: str, person: Claim | None) -> None:
+    values: dict[str, Any] = {
+        "kind": kind, "answer": decision.match, "space": decision.space, "source": source,
+        "person_id": None if person is None else person.person_id,
+        "similarity": decision.similarity, "threshold": decision.threshold, "fmr": decision.fmr,
+        "calibration_id": parts.calibration_id, "unsure_above": decision.unsure_above,
+        "extrapolated": decision.extrapolated,
+    }  # fmt: skip
+    if person is not None and parts.lean is not None and parts.lean.record(person.uid, values):
+        return
+    from store.gallery import record_decision
+
     with parts.store.begin() as session:
-        record_decision(
-            session, kind=kind, answer=decision.match, space=decision.space, source=source,
-            person_id=person_id, similarity=decision.similarity, threshold=decision.threshold,
-            fmr=decision.fmr, calibration_id=calibration_id,
-            unsure_above=decision.unsure_above, extrapolated=decision.extrapolated,
-        )  # fmt: skip
+        record_decision(session, **values)

@@ -24,7 +24,8 @@ from store.people import site_ids
 from store.sync import refresh
 from verify.explain import Explanation
 from verify.explain import explain as explanation_of
-from verify.identify import NEIGHBOURS, Identification, identify
+from verify.identify import Identification, identify
+from verify.neighbours import NEIGHBOURS
 from verify.opening import Parts
 
 

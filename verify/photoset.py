@@ -10,6 +10,7 @@ Letters: N photos, D dimensions, K people, C comparisons.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,6 +137,7 @@ def _person(path: Path, depth: int) -> str:
 def encode(
     embedder: Embedder, listing: Listing, rows: NDArray[np.int64] | None = None,
     *, rule: str = "centre", quiet: bool = False,
+    seen: Callable[[int, FoundFace], None] | None = None,
 ) -> PhotoSet:  # fmt: skip
     """Open photos and turn the chosen face of each into a vector.
 
@@ -145,6 +147,7 @@ def encode(
         rows: int64 (M,), which of them; None: all.
         rule: which face of a photo with several: `centre` or `largest`.
         quiet: no progress bar.
+        seen: called with the row and the face of each photo that has one.
     """
     asked = np.arange(len(listing)) if rows is None else np.unique(rows)
     vectors = np.zeros((len(listing), embedder.encoder.card.dim), dtype=np.float32)
@@ -157,6 +160,8 @@ def encode(
         if isinstance(face, str):
             reasons[row] = face
             continue
+        if seen is not None:
+            seen(row, face)
         waiting[row] = face
         if len(waiting) == _BATCH:
             vectors[list(waiting)] = embedder.encode(list(waiting.values())).vectors

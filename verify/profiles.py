@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from sqlalchemy.orm import Session
+from typing import TYPE_CHECKING, Any
 
 from store.errors import UnknownProfile
-from store.profiles import list_profiles, remove_profile
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ BUILT_IN = (
 
 def profiles(session: Session) -> list[Profile]:
     """Every profile that can be asked for: the gallery's own, then the built-in ones."""
+    from store.profiles import list_profiles
+
     own = [Profile(p.name, p.fmr, p.fpir, p.unsure) for p in list_profiles(session)]
     names = {profile.name for profile in own}
     return own + [profile for profile in BUILT_IN if profile.name not in names]
@@ -81,6 +83,8 @@ def drop_profile(session: Session, name: str) -> None:
     Raises:
         UnknownProfile: the gallery has none of that name.
     """
+    from store.profiles import list_profiles, remove_profile
+
     if not remove_profile(session, name):
         raise UnknownProfile(name, [profile.name for profile in list_profiles(session)])
 

@@ -29,6 +29,7 @@ from verify.evaluation import (
     Curve,
     Estimate,
     GallerySize,
+    Histogram,
     IdentificationResult,
     OpenSetPoint,
     OperatingPoint,
@@ -174,7 +175,7 @@ def _verification(result: VerificationResult, reliability: Reliability | None) -
         title=f"Verification on {result.setup.data}",
         summary=(_verification_words(result, point), _failure_words(result)),
         figures=_verification_figures(result, point),
-        charts=(*_verification_charts(result, point), *_reliability_chart(reliability)),
+        charts=(*_verification_charts(result, point), *reliability_chart(reliability)),
         walls=(
             _wall(
                 "Worst false matches: the most similar strangers",
@@ -233,20 +234,43 @@ def _verification_figures(
 def _verification_charts(
     result: VerificationResult, point: OperatingPoint | None
 ) -> tuple[Chart, ...]:
-    found = [_histogram_chart(result, point)]
-    if len(result.curve.thresholds) == 0:
-        return tuple(found)
     floor = _floor([known.fmr for known in result.points], result.person_pairs)
+    return verification_charts(
+        result.curve, result.points, result.eer, result.histogram, point, floor
+    )
+
+
+def verification_charts(
+    curve: Curve,
+    points: Sequence[OperatingPoint],
+    eer: Estimate,
+    histogram: Histogram,
+    point: OperatingPoint | None,
+    floor: float,
+) -> tuple[Chart, ...]:
+    """ROC, DET and similarities; the last alone where there is no curve.
+
+    Args:
+        curve: FMR and FNMR over thresholds.
+        points: the asked operating points.
+        eer: the equal error rate.
+        histogram: of the similarities.
+        point: the operating point whose threshold is marked, or None.
+        floor: the smallest FMR that the data supports.
+    """
+    found = [_histogram_chart(histogram, point)]
+    if len(curve.thresholds) == 0:
+        return tuple(found)
     return (
         Chart(
             "ROC",
-            charts.roc(result.curve, result.points, floor),
+            charts.roc(curve, points, floor),
             "How many genuine comparisons match, when strangers may match this often. Higher is "
             "better; dots have 95 % intervals. Grey: the data is too small for rates this low.",
         ),
         Chart(
             "DET",
-            charts.det(result.curve, result.eer, floor),
+            charts.det(curve, eer, floor),
             "Both errors on normal-deviate axes. Lower left is better; the dot on the diagonal is "
             "the equal error rate.",
         ),
@@ -254,12 +278,12 @@ def _verification_charts(
     )
 
 
-def _histogram_chart(result: VerificationResult, point: OperatingPoint | None) -> Chart:
+def _histogram_chart(histogram: Histogram, point: OperatingPoint | None) -> Chart:
     threshold = None if point is None else point.threshold
     label = "" if point is None else f"threshold, FMR {percent(point.asked)}"
     return Chart(
         "Similarities",
-        charts.similarities(result.histogram, threshold, label),
+        charts.similarities(histogram, threshold, label),
         "How alike photos of one person and of different people are. The less both hills overlap, "
         "the fewer errors; left of the threshold nobody passes.",
     )
@@ -271,7 +295,7 @@ def _identification(result: IdentificationResult, reliability: Reliability | Non
         title=f"Identification on {result.setup.data}",
         summary=(_identification_words(result, point), _failure_words(result)),
         figures=_identification_figures(result, point),
-        charts=(*_identification_charts(result), *_reliability_chart(reliability)),
+        charts=(*_identification_charts(result), *reliability_chart(reliability)),
         walls=(
             _wall(
                 "Worst false positives: strangers most like somebody enrolled",
@@ -412,7 +436,8 @@ def _clustering(result: ClusteringResult) -> Page:
     )
 
 
-def _reliability_chart(check: Reliability | None) -> tuple[Chart, ...]:
+def reliability_chart(check: Reliability | None) -> tuple[Chart, ...]:
+    """The chart of a check of probabilities; none where there is no check."""
     if check is None:
         return ()
     return (

@@ -33,6 +33,7 @@ LEVEL = 0.95
 DRAWS = 500
 MOST = 100_000  # comparisons; above, the bootstrap of AUC and EER would take minutes
 _RULE_OF_THREE = 3.0
+_TAIL = (1 - LEVEL) / 2
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -120,23 +121,35 @@ def _ends(share: float, variance: float, people: int, units: int) -> tuple[float
         people: how many people.
         units: independent units, for the rule of three.
     """
+    if not 0.0 < share < 1.0:
+        return binomial_ends(share, units, units)
+    if people < 2:
+        return 0.0, 1.0
+    variance *= people / (people - 1)
+    if variance <= 0.0:  # everybody errs alike: the spread says nothing, the number of people does
+        effective = float(people)
+    else:
+        ratio = stats.norm.isf(_TAIL) / stats.t.isf(_TAIL, people - 1)
+        effective = share * (1 - share) / variance * ratio**2
+    return binomial_ends(share, effective, units)
+
+
+def binomial_ends(share: float, trials: float, units: int) -> tuple[float, float]:
+    """Both ends of the 95 % interval of a share of independent trials (Clopper and Pearson, 1934).
+
+    Args:
+        share: the rate, 0…1.
+        trials: how many there were, or as many as would be as informative.
+        units: independent units, for the rule of three where the share is 0 or 1.
+    """
     rule = min(1.0, _RULE_OF_THREE / units)
     if share == 0.0:
         return 0.0, rule
     if share == 1.0:
         return 1.0 - rule, 1.0
-    if people < 2:
-        return 0.0, 1.0
-    variance *= people / (people - 1)
-    tail = (1 - LEVEL) / 2
-    if variance <= 0.0:  # everybody errs alike: the spread says nothing, the number of people does
-        effective = float(people)
-    else:
-        ratio = stats.norm.isf(tail) / stats.t.isf(tail, people - 1)
-        effective = share * (1 - share) / variance * ratio**2
-    hits = share * effective
-    low = float(stats.beta.ppf(tail, hits, effective - hits + 1))
-    high = float(stats.beta.isf(tail, hits + 1, effective - hits))
+    hits = share * trials
+    low = float(stats.beta.ppf(_TAIL, hits, trials - hits + 1))
+    high = float(stats.beta.isf(_TAIL, hits + 1, trials - hits))
     return low, high
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -14,6 +15,20 @@ from verify.cli import gallery_options
 from verify.opening import Places
 
 LEVELS = ("debug", "info", "warning", "error")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _rate(name: str, default: str, told: str) -> Callable[[F], F]:
+    """An option that is so many in a time."""
+    return click.option(name, default=default, show_default=True, metavar="N/TIME", help=told)
+
+
+def _count(name: str, most: int, default: int, told: str, metavar: str = "N") -> Callable[[F], F]:
+    """An option that is a whole number from 1."""
+    kind = click.IntRange(1, most)
+    return click.option(
+        name, type=kind, default=default, show_default=True, metavar=metavar, help=told
+    )
 
 
 @click.command(
@@ -22,6 +37,7 @@ LEVELS = ("debug", "info", "warning", "error")
 Examples:
   vultus serve                                  then open http://127.0.0.1:8700/
   vultus serve --workers 4 --lockout 5/10m
+  vultus serve --pad observe --report report.html
   vultus serve --host 0.0.0.0 --allow-remote --tls-cert cert.pem --tls-key key.pem""",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -33,57 +49,17 @@ Examples:
     help="0 takes a free one and says which.",
 )
 @click.option("--allow-remote", is_flag=True, help="Let --host be an address others can reach.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
-    help="Processes that share the gallery.",
-)
-@click.option(
-    "--rate",
-    default="200/s",
-    show_default=True,
-    metavar="N/TIME",
-    help="Requests of one key in one worker; off: any number.",
-)
-@click.option(
-    "--detect-rate",
-    default="30/s",
-    show_default=True,
-    metavar="N/TIME",
-    help="The same for live pictures (/v1/detect).",
-)
-@click.option(
-    "--failures",
-    default="30/1m",
-    show_default=True,
-    metavar="N/TIME",
-    help="Wrong keys of one address, before it must wait.",
-)
-@click.option(
+@_count("--workers", 64, 1, "Processes that share the gallery.")
+@_rate("--rate", "200/s", "Requests of one key in one worker; off: any number.")
+@_rate("--detect-rate", "30/s", "The same for live pictures (/v1/detect).")
+@_rate("--failures", "30/1m", "Wrong keys of one address, before it must wait.")
+@_rate(
     "--lockout",
-    default="5/10m",
-    show_default=True,
-    metavar="N/TIME",
-    help="Answers other than yes about one person, before nobody is answered; or off.",
+    "5/10m",
+    "Answers other than yes about one person, before nobody is answered; or off.",
 )
-@click.option(
-    "--max-upload",
-    type=click.IntRange(1, 1024),
-    default=16,
-    show_default=True,
-    metavar="MIB",
-    help="Size of a request with pictures.",
-)
-@click.option(
-    "--waiting",
-    type=click.IntRange(1, 4096),
-    default=64,
-    show_default=True,
-    metavar="N",
-    help="Requests with pictures in a worker, before 429.",
-)
+@_count("--max-upload", 1024, 16, "Size of a request with pictures.", "MIB")
+@_count("--waiting", 4096, 64, "Requests with pictures in a worker, before 429.")
 @click.option(
     "--pad",
     type=click.Choice(["off", "observe", "require"]),
@@ -92,12 +68,23 @@ Examples:
     help="What a presentation attack does to an answer.",
 )
 @click.option(
+    "--pad-gate",
+    metavar="NAME",
+    help="The gate for --pad: recapture, or an installed one.  [default: recapture]",
+)
+@click.option(
     "--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM."
 )
 @click.option(
     "--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key, PEM."
 )
 @click.option("--proxy", metavar="ADDRESS", help="Believe X-Forwarded-For and -Proto from there.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="An HTML report of vultus evaluate, for the page Insight.",
+)
 @click.option(
     "--spool",
     type=click.Path(path_type=Path, file_okay=False),
@@ -114,8 +101,9 @@ Examples:
 @gallery_options
 def serve(
     host: str, port: int, allow_remote: bool, workers: int, rate: str, detect_rate: str,
-    failures: str, lockout: str, max_upload: int, waiting: int, pad: str, tls_cert: Path | None,
-    tls_key: Path | None, proxy: str | None, spool: Path | None, log_level: str, places: Places,
+    failures: str, lockout: str, max_upload: int, waiting: int, pad: str, pad_gate: str | None,
+    tls_cert: Path | None, tls_key: Path | None, proxy: str | None, report: Path | None,
+    spool: Path | None, log_level: str, places: Places,
 ) -> None:  # fmt: skip
     """Serve the gallery over HTTP: routes under /v1, a page, OpenAPI, metrics.
 
@@ -128,17 +116,24 @@ def serve(
     except ImportError as error:
         raise click.ClickException('vultus serve needs: pip install "vultus[web]".') from error
     from verify.opening import Parts
+    from verify.pad import DEFAULT_GATE, open_gate
     from web.settings import MEBIBYTE, Rate, Settings, require_address, require_file
 
     require_address(host, allow_remote)
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key come together.")
+    if pad_gate is not None and pad == "off":
+        raise click.UsageError("--pad-gate goes with --pad observe or --pad require.")
     settings = Settings(
         places=places, rate=Rate.parse(rate), detect_rate=Rate.parse(detect_rate),
         failures=Rate.parse(failures), lockout=Rate.parse(lockout),
         max_upload=max_upload * MEBIBYTE, waiting=waiting, pad=pad,
-        spool=None if spool is None else str(spool), secure=tls_cert is not None,
+        pad_gate=pad_gate or DEFAULT_GATE,
+        spool=None if spool is None else str(spool), report=require_file(report),
+        secure=tls_cert is not None,
     )  # fmt: skip
+    if pad_gate is not None:
+        open_gate(pad_gate)
     with Parts(places) as parts:  # a first run creates it, before any worker
         parts.store.require_current()
     with _environment(settings.to_json(), log_level, workers):

@@ -11,11 +11,12 @@ from fastapi import Depends, Query, Request
 
 from web.auth import Principal
 from web.errors import BodyUnusable
+from web.examples import JSON, PICTURE
 from web.schemas import Problem
 from web.services import Services
 
 LARGEST_PAGE = 200
-MULTIPART, JSON = "multipart/form-data", "application/json"
+MULTIPART = "multipart/form-data"
 _TEXTS = {
     400: "The request is broken.", 401: "No key, or one that does not hold.",
     403: "The key may not do this.", 404: "There is no such thing.",
@@ -91,6 +92,12 @@ def next_of(items: list[Any], limit: int) -> str | None:
     return cursor_of(items[-1].id) if len(items) == limit else None
 
 
+def _example(fields: dict[str, dict[str, Any]], pictures: dict[str, int]) -> dict[str, Any]:
+    """A body in JSON: the pictures, and those fields that have an example."""
+    told = {name: schema["examples"][0] for name, schema in fields.items() if "examples" in schema}
+    return told | dict.fromkeys(pictures, PICTURE)
+
+
 def takes_pictures(
     pictures: dict[str, int], fields: dict[str, dict[str, Any]] | None = None,
     required: list[str] | None = None,
@@ -122,5 +129,8 @@ def takes_pictures(
     elif required:
         plain_body["required"] = required
     form = body | {"properties": multipart} | ({"required": required} if required else {})
-    content = {MULTIPART: {"schema": form}, JSON: {"schema": plain_body}}
+    content = {
+        MULTIPART: {"schema": form},
+        JSON: {"schema": plain_body, "example": _example(fields or {}, pictures)},
+    }
     return {"requestBody": {"required": True, "content": content}}

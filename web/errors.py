@@ -2,17 +2,18 @@
 
 WebError
 ├── SettingsWrong        the server cannot start as it was told to
-├── ClientError          what `vultus.Client` raises: the server's answer was an error
-│   └── ServerUnreachable
-└── Refusal              an answer with a status and a code
-    ├── NotAuthenticated     401 no_key, wrong_key, key_revoked, key_expired, session_expired
-    ├── Forbidden            403 scope, csrf, cross_site
-    ├── NotFound             404
-    ├── Conflict             409
-    ├── BodyTooLarge         413 too_large
-    ├── BodyUnusable         400, 415, 422
-    ├── LockedOut            423 locked_out
-    └── TooMany              429 rate_limited, overloaded, too_many_failures
+└── AnswerError          an answer with a status and a code
+    ├── ClientError          what `vultus.Client` raises: the server's answer was an error
+    │   └── ServerUnreachable
+    └── Refusal              what the server refuses
+        ├── NotAuthenticated     401 no_key, wrong_key, key_revoked, key_expired, session_expired
+        ├── Forbidden            403 scope, site, csrf, cross_site, replayed, other_person
+        ├── NotFound             404
+        ├── Conflict             409
+        ├── BodyTooLarge         413 too_large
+        ├── BodyUnusable         400, 415, 422
+        ├── LockedOut            423 locked_out
+        └── TooMany              429 rate_limited, overloaded, too_many_failures
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 __all__ = [
+    "AnswerError",
     "BodyTooLarge",
     "BodyUnusable",
     "ClientError",
@@ -53,58 +55,45 @@ class SettingsWrong(WebError):
     exit_code = 64
 
 
-class ClientError(WebError):
-    """The server's answer was an error.
-
-    Attributes:
-        status: of HTTP; 0 where there was no answer.
-        code: of the error.
-        details: what else the server said.
-        retry_after: seconds to wait before trying again, or None.
-    """
-
-    exit_code = 3
-
-    def __init__(
-        self, message: str, *, status: int = 0, code: str = "unreachable",
-        details: Mapping[str, Any] | None = None, retry_after: float | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.details = dict(details or {})
-        self.retry_after = retry_after
-
-
-class ServerUnreachable(ClientError):
-    """No answer came."""
-
-    code = "unreachable"
-
-
-class Refusal(WebError):
+class AnswerError(WebError):
     """An answer that is an error.
 
     Args:
         message: one sentence that says what to do next.
-        code: for scripts.
+        code: for scripts; None: the class's own.
+        status: of HTTP; None: the class's own.
         details: more, as JSON can hold it.
         retry_after: seconds after which it may be tried again.
-        status: of HTTP, where it is not the class's own.
     """
 
-    status: int = 400
-    code = "refused"
+    status: int = 0
 
     def __init__(
-        self, message: str, code: str | None = None, *, details: Mapping[str, Any] | None = None,
-        retry_after: float | None = None, status: int | None = None,
+        self, message: str, code: str | None = None, *, status: int | None = None,
+        details: Mapping[str, Any] | None = None, retry_after: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
         self.code = self.code if code is None else code
         self.status = self.status if status is None else status
         self.details = dict(details or {})
         self.retry_after = retry_after
+
+
+class ClientError(AnswerError):
+    """The server's answer was an error; its `status` is 0 where there was no answer."""
+
+    code = "unreachable"
+
+
+class ServerUnreachable(ClientError):
+    """No answer came."""
+
+
+class Refusal(AnswerError):
+    """What the server refuses."""
+
+    status = 400
+    code = "refused"
 
     @property
     def headers(self) -> dict[str, str]:

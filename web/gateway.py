@@ -177,6 +177,7 @@ class _Passage:
                     return None
                 raise
         if method not in SAFE:
+            self.state["principal"] = principal  # the log names the key of what is refused here
             self._require_own_page()
             principal.require_csrf(self.headers.get("x-csrf-token"))
         return principal

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from store.audit import append_event
 from store.errors import StoreError
 from store.jobs import (
     JobRecord,
@@ -35,6 +36,7 @@ _PHOTOS = "photos"
 _POLL = 1.0
 _BEAT = 0.5
 _SIGN = 5.0
+_FAILED = "job_failed"  # in the log of events
 _log = logging.getLogger(LOGGER)
 
 Tell = Callable[[int, int | None], None]
@@ -141,8 +143,10 @@ class JobRunner:
             _log.error("job failed", extra={"job": job.uid, "kind": job.kind, "at": where(fault)})
         finally:
             heart.stop()
-        with self._parts.store.begin() as session:
-            finish_job(session, job.id, self._name, state, result, error)
+        with self._parts.store.begin(actor=actor) as session:
+            ended = finish_job(session, job.id, self._name, state, result, error)
+            if ended and error is not None:
+                append_event(session, _FAILED, job.uid, {"kind": job.kind, "code": error["code"]})
         shutil.rmtree(self.place(job.uid), ignore_errors=True)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from web.examples import add_examples
 from web.gateway import OPEN
 
 _TEXT = """Verify, identify and enrol people over HTTP, at a stated error rate.
@@ -29,6 +30,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         for path, item in found["paths"].items():
             for method, operation in item.items():
                 _complete(path, method, operation)
+                add_examples(operation, found["components"]["schemas"])
         app.openapi_schema = found
     return app.openapi_schema
 

@@ -14,7 +14,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from store.audit import Happening, append_events
+from store.audit import append_events
+from store.chain import Happening
 from store.errors import StoreError
 from store.session import Store
 

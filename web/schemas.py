@@ -153,7 +153,7 @@ class Quality(Model):
 class Candidate(Model):
     """Somebody a face may be."""
 
-    uid: str
+    uid: str = Field(examples=[UID])
     person: str = Field(examples=["Ada Vale"])
     site: str = Field(examples=[""])
     similarity: float = Field(examples=[0.71])
@@ -195,7 +195,9 @@ class DetectedFace(Model):
     """A face in a live picture."""
 
     box: list[float] = Field(examples=[[61.0, 48.5, 110.2, 140.9]])
-    points: list[list[float]] | None
+    points: list[list[float]] | None = Field(
+        examples=[[[88.0, 96.0], [130.1, 95.2], [110.3, 121.7], [92.4, 145.0], [127.9, 144.1]]]
+    )
     confidence: float = Field(examples=[0.93])
     quality: Quality
 
@@ -299,8 +301,8 @@ class Cluster(Model):
     number: int = Field(examples=[1])
     size: int = Field(examples=[14])
     name: str | None = Field(examples=[None])
-    person: str | None = Field(description="uid of whom it is, once it is named.")
-    thumbnail: str | None
+    person: str | None = Field(examples=[None], description="uid of whom it is, once it is named.")
+    thumbnail: str | None = Field(examples=[f"/v1/templates/{UID}/crop"])
 
 
 class ClustersPage(Model):
@@ -314,9 +316,9 @@ class ClusterFace(Model):
     """A face of a cluster."""
 
     template: Uid
-    crop: str
+    crop: str = Field(examples=[f"/v1/templates/{UID}/crop"])
     photo: str = Field(examples=["3b1f…"])
-    person: str | None = Field(description="uid of whose it is, else null.")
+    person: str | None = Field(examples=[None], description="uid of whose it is, else null.")
 
 
 class FacesPage(Model):
@@ -336,8 +338,8 @@ class ClusterName(Model):
 class Named(Model):
     """Who a cluster is now."""
 
-    person: str
-    faces: int
+    person: str = Field(examples=["Ada Vale"])
+    faces: int = Field(examples=[14])
     added: bool = Field(description="Whether the person is new.")
 
 
@@ -352,7 +354,9 @@ class Move(Model):
     """Where faces belong."""
 
     templates: list[Uid] = Field(min_length=1, max_length=1000)
-    to: int | None = Field(default=None, ge=0, description="A cluster; null: one of their own.")
+    to: int | None = Field(
+        examples=[2], default=None, ge=0, description="A cluster; null: one of their own."
+    )
 
 
 class Faces(Model):
@@ -364,14 +368,16 @@ class Faces(Model):
 class Numbers(Model):
     """Some clusters."""
 
-    numbers: list[Annotated[int, Field(ge=0)]] = Field(min_length=2, max_length=100)
+    numbers: list[Annotated[int, Field(ge=0)]] = Field(
+        examples=[[2, 5]], min_length=2, max_length=100
+    )
 
 
 class Regrouped(Model):
     """What was done to clusters."""
 
     kind: str = Field(examples=["together"])
-    cluster: int | None = Field(description="The cluster that has the faces now.")
+    cluster: int | None = Field(examples=[2], description="The cluster that has the faces now.")
     operation: int | None = Field(examples=[7], description="What undo takes.")
 
 
@@ -384,19 +390,21 @@ class Said(Model):
 class SuggestedFaces(Model):
     """One side of a suggestion."""
 
-    cluster: int
-    name: str | None
-    size: int
-    faces: list[str] = Field(description="URLs of some crops.")
+    cluster: int = Field(examples=[2])
+    name: str | None = Field(examples=[None])
+    size: int = Field(examples=[14])
+    faces: list[str] = Field(
+        examples=[[f"/v1/templates/{UID}/crop"]], description="URLs of some crops."
+    )
 
 
 class Suggestion(Model):
     """Two groups of faces that may be one person."""
 
-    id: str
+    id: str = Field(examples=["0f1e2d3c4b5a6978"])
     kind: Literal["merge", "split"]
-    probability: float = Field(description="That the change is right.")
-    similarity: float
+    probability: float = Field(examples=[0.83], description="That the change is right.")
+    similarity: float = Field(examples=[0.41])
     sides: list[SuggestedFaces]
 
 
@@ -423,12 +431,12 @@ class Correction(Model):
 class Operation(Model):
     """Something that can be undone."""
 
-    number: int
-    time: datetime
+    number: int = Field(examples=[7])
+    time: datetime = Field(examples=["2026-11-22T09:30:00+00:00"])
     actor: str = Field(examples=["key:front-desk"])
     kind: str = Field(examples=["merge"])
-    people: list[str]
-    undone: datetime | None
+    people: list[str] = Field(examples=[["Ada Vale", "Bea Ott"]])
+    undone: datetime | None = Field(examples=[None])
     undoable: bool
 
 
@@ -441,18 +449,18 @@ class OperationsList(Model):
 class Undo(Model):
     """What to undo."""
 
-    operation: int | None = Field(default=None, ge=1, description="null: the latest.")
+    operation: int | None = Field(examples=[7], default=None, ge=1, description="null: the latest.")
 
 
 class Calibration(Model):
     """What says what a similarity means."""
 
-    number: int | None = Field(description="null: the one shipped with the encoder.")
-    space: str
-    source: str
+    number: int | None = Field(examples=[3], description="null: the one shipped with the encoder.")
+    space: str = Field(examples=["sface-128-a31d"])
+    source: str = Field(examples=["people"])
     active: bool
-    smallest_fmr: float
-    created: datetime | None
+    smallest_fmr: float = Field(examples=[3.1e-05])
+    created: datetime | None = Field(examples=["2026-11-22T09:30:00+00:00"])
 
 
 class CalibrationsList(Model):
@@ -465,9 +473,9 @@ class Profile(Model):
     """The error rates of a site."""
 
     name: str = Field(examples=["gate"])
-    fmr: float
-    fpir: float
-    unsure: float
+    fmr: float = Field(examples=[0.001])
+    fpir: float = Field(examples=[0.01])
+    unsure: float = Field(examples=[10.0])
     built_in: bool
 
 
@@ -480,14 +488,14 @@ class ProfilesList(Model):
 class Event(Model):
     """A row of the log."""
 
-    number: int
-    time: datetime
-    actor: str
+    number: int = Field(examples=[1204])
+    time: datetime = Field(examples=["2026-11-22T09:30:00+00:00"])
+    actor: str = Field(examples=["key:front-desk"])
     action: str = Field(examples=["enrolled"])
-    subject: str | None
-    details: dict[str, Any]
-    private: dict[str, Any] | None
-    hash: str
+    subject: str | None = Field(examples=[UID])
+    details: dict[str, Any] = Field(examples=[{"photos": 3}])
+    private: dict[str, Any] | None = Field(examples=[{"name": "Ada Vale"}])
+    hash: str = Field(examples=["9f2c41…"])
 
 
 class EventsPage(Model):
@@ -500,25 +508,25 @@ class EventsPage(Model):
 class LogState(Model):
     """Whether the log is whole."""
 
-    whole: bool
-    length: int
-    head: str
-    row: int | None
-    fault: str | None
+    whole: bool = Field(examples=[True])
+    length: int = Field(examples=[1204])
+    head: str = Field(examples=["9f2c41…"])
+    row: int | None = Field(examples=[None])
+    fault: str | None = Field(examples=[None])
 
 
 class Recorded(Model):
     """A decision on record."""
 
-    number: int
-    time: datetime
+    number: int = Field(examples=[310])
+    time: datetime = Field(examples=["2026-11-22T09:30:00+00:00"])
     kind: str = Field(examples=["verify"])
     answer: Answer
-    person: str | None = Field(description="uid")
-    similarity: float | None
-    threshold: float | None
-    fmr: float | None
-    actor: str | None
+    person: str | None = Field(examples=[UID], description="uid")
+    similarity: float | None = Field(examples=[0.71])
+    threshold: float | None = Field(examples=[0.36])
+    fmr: float | None = Field(examples=[0.001])
+    actor: str | None = Field(examples=["key:gate"])
 
 
 class RecordedPage(Model):
@@ -532,30 +540,81 @@ class MapPoint(Model):
     """A template in the plane."""
 
     template: Uid
-    person: str | None = Field(description="uid")
-    name: str | None
-    x: float
-    y: float
-    crop: str
+    person: str | None = Field(examples=[UID], description="uid")
+    name: str | None = Field(examples=["Ada Vale"])
+    x: float = Field(examples=[0.31])
+    y: float = Field(examples=[-0.12])
+    crop: str = Field(examples=[f"/v1/templates/{UID}/crop"])
 
 
 class Map(Model):
     """Templates in the plane that spreads them most (PCA), −1…1."""
 
     points: list[MapPoint]
-    total: int = Field(description="Templates of the gallery; a sample is shown.")
-    explained: float = Field(description="Share of the variance that the plane shows.")
+    total: int = Field(examples=[1200], description="Templates of the gallery; a sample is shown.")
+    explained: float = Field(
+        examples=[0.18], description="Share of the variance that the plane shows."
+    )
 
 
 class Scores(Model):
     """How similar decisions were, and where the thresholds lie."""
 
-    edges: list[float]
-    yes: list[int]
-    no: list[int]
-    unsure: list[int]
-    thresholds: list[float]
-    fmr: list[float]
+    edges: list[float] = Field(examples=[[-1.0, 0.0, 1.0]])
+    yes: list[int] = Field(examples=[[0, 41]])
+    no: list[int] = Field(examples=[[3, 1]])
+    unsure: list[int] = Field(examples=[[0, 2]])
+    thresholds: list[float] = Field(examples=[[0.362]])
+    fmr: list[float] = Field(examples=[[0.001]])
+
+
+class ErrorRate(Model):
+    """A share of trials with its 95 % interval; null where the data supports none."""
+
+    value: float | None = Field(examples=[0.0158])
+    low: float | None = Field(examples=[0.002])
+    high: float | None = Field(examples=[0.0548])
+    errors: int = Field(examples=[3])
+    trials: int = Field(examples=[131])
+    units: int = Field(examples=[131], description="Independent units: people or pairs of them.")
+    supported: bool = Field(examples=[True])
+
+
+class RatePoint(Model):
+    """Both errors at the threshold of an asked false-match rate."""
+
+    asked_fmr: float = Field(examples=[0.001])
+    threshold: float | None = Field(examples=[0.362])
+    fmr: ErrorRate
+    fnmr: ErrorRate
+
+
+class ReportChart(Model):
+    """A chart of a report."""
+
+    title: str = Field(examples=["ROC"])
+    svg: str = Field(examples=["<svg>…</svg>"], description="Coloured by the page's own style.")
+    reading: str = Field(examples=["Higher is better."])
+
+
+class Evaluation(Model):
+    """The error rates of the calibration in force, on the data it was fitted on."""
+
+    source: str = Field(examples=["people"])
+    space: str = Field(examples=["sface-128-a31d"])
+    created: str = Field(examples=["2026-11-22"])
+    people: int = Field(examples=[447])
+    photos: int = Field(examples=[672])
+    person_pairs: int = Field(examples=[99681])
+    mated_people: int = Field(examples=[131], description="People with two photos or more.")
+    smallest_fmr: float = Field(examples=[3.1e-05])
+    summary: str = Field(examples=["Of 1,000 strangers, 1 passes; …"])
+    eer: float | None = Field(examples=[0.0024])
+    points: list[RatePoint]
+    charts: list[ReportChart]
+    report: str | None = Field(
+        examples=["/v1/insight/report"], description="URL of the operator's own report."
+    )
 
 
 class Finding(Model):
@@ -564,32 +623,35 @@ class Finding(Model):
     model_config = ConfigDict(extra="ignore")
     kind: str = Field(examples=["duplicate"])
     serious: bool = Field(description="Whether answers may be wrong until it is mended.")
-    people: list[str]
-    uids: list[str]
-    evidence: str
-    mend: str = Field(description="The command that mends it, or empty.")
-    similarity: float | None
+    people: list[str] = Field(examples=[["Ada Vale", "Ada V."]])
+    uids: list[str] = Field(examples=[[UID, UID]])
+    evidence: str = Field(examples=["similarity 0.83, where strangers reach 0.42"])
+    mend: str = Field(
+        examples=["vultus people merge 9f0c2d4e 8b4c1d8e"],
+        description="The command that mends it, or empty.",
+    )
+    similarity: float | None = Field(examples=[0.83])
 
 
 class Findings(Model):
     """What the audit of a gallery found."""
 
     clean: bool
-    counts: dict[str, int]
-    skipped: list[str]
+    counts: dict[str, int] = Field(examples=[{"duplicate": 1}])
+    skipped: list[str] = Field(examples=[[]])
     findings: list[Finding]
 
 
 class GalleryState(Model):
     """What a gallery holds."""
 
-    uid: str
-    space: str | None
-    people: int
-    photos: int
-    templates: int
-    unnamed: int
-    decisions: int
-    without_templates: int
-    one_template: int
-    expired: int
+    uid: str = Field(examples=[UID])
+    space: str | None = Field(examples=["sface-128-a31d"])
+    people: int = Field(examples=[400])
+    photos: int = Field(examples=[1310])
+    templates: int = Field(examples=[1200])
+    unnamed: int = Field(examples=[0])
+    decisions: int = Field(examples=[310])
+    without_templates: int = Field(examples=[0])
+    one_template: int = Field(examples=[12])
+    expired: int = Field(examples=[0])

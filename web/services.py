@@ -67,7 +67,7 @@ class Services:
         self.challenges = Challenges(None if folder is None else Path(folder))
         self.spool = spool_folder(settings, self.parts)
         self.jobs = JobRunner(self.parts, self.spool)
-        gate = open_gate() if settings.pad != "off" else None
+        gate = open_gate(settings.pad_gate) if settings.pad != "off" else None
         self.pad = Pad(settings.pad, gate)  # type: ignore[arg-type]  # checked by the command
 
     def start(self) -> None:

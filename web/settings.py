@@ -63,6 +63,8 @@ class Settings:
         spool: folder for uploads of jobs; None: beside the database, else the user's cache.
         job_workers: whether this server works on jobs.
         pad: what a gate against presentation attacks does to answers: off, observe, require.
+        pad_gate: the name of that gate; see `verify.pad`.
+        report: an HTML report of `vultus evaluate` that the page shows; None: there is none.
         secure: cookies are for HTTPS only: the server, or a proxy before it, speaks TLS.
     """
 
@@ -81,6 +83,8 @@ class Settings:
     spool: str | None = None
     job_workers: bool = True
     pad: str = "off"
+    pad_gate: str = "recapture"
+    report: str | None = None
     secure: bool = False
 
     def to_json(self) -> str:

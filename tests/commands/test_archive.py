@@ -21,9 +21,10 @@ from enroll.archive_import import Imported, import_gallery
 from enroll.errors import ArchiveExists, ArchiveUnusable
 from migrations import ensure_schema
 from store.audit_check import verify_log
+from store.audit_read import read_events
 from store.clusters import save_run
 from store.erasure import forget_person
-from store.errors import SpaceMismatch
+from store.errors import KeyMissing, KeyWrong, SpaceMismatch
 from store.gallery import pin_space, put_calibration, record_decision
 from store.people import add_person, find_person, list_people
 from store.photos import record_face, record_photo
@@ -151,6 +152,29 @@ def test_a_sealed_gallery_is_exported_with_its_key_only(
     assert np.allclose(vectors[0]["vectors"], vectors[1]["vectors"], atol=1e-6)
     assert all(row.tobytes() not in b"".join(blobs) for row in vectors[0]["vectors"])
     monkeypatch.delenv("VULTUS_KEY")
+
+
+def test_a_sealed_archive_there_and_back(
+    new: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, file = new(), tmp_path / "a.vultus"
+    fill(store)
+    with pytest.raises(KeyMissing):
+        export_gallery(store, file, sealed=True)
+    assert list(tmp_path.glob("*.vultus*")) == list(tmp_path.glob(".*.part")) == []
+    monkeypatch.setenv("VULTUS_KEY", "11" * 32)
+    store, back = new(), new()
+    fill(store)
+    told = export_gallery(store, file, sealed=True)
+    assert told.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert import_gallery(back, file).restored
+    assert content(back) == content(store)
+    with store.read() as session:
+        assert [event.details["sealed"] for event in read_events(session, last=1)] == [True]
+    monkeypatch.setenv("VULTUS_KEY", "22" * 32)
+    other = new()
+    with pytest.raises(KeyWrong):
+        refuse(other, file)
 
 
 def test_merging_twice_changes_nothing_more(new: Callable, tmp_path: Path):
@@ -392,8 +416,11 @@ def test_a_cut_archive_changes_nothing(new: Callable, tmp_path: Path, keep: floa
     data = file.read_bytes()
     end = int(len(data) * keep) if 0 < keep < 1 else int(keep)
     file.write_bytes(data[:end])
+    other = new()
+    before = content(other)
     with pytest.raises(ArchiveUnusable, match="Nothing was changed"):
-        refuse(new(), file)
+        refuse(other, file)
+    assert content(other) == before
 
 
 def test_flipped_bytes_change_nothing(new: Callable, tmp_path: Path):
@@ -451,6 +478,28 @@ def test_the_commands(unchanged, inside: Callable, tmp_path: Path):
         asked = inside("export", opened, *own.at, "--key-file", key, stdin=stdin)
         assert (asked.code, opened.exists(), "is sealed" in asked.err) == (130, False, True)
     assert inside("export", opened, *own.at, "--key-file", key, "--plain").code == 0
+
+
+def test_the_commands_of_a_sealed_archive(own: Gallery, inside: Callable, tmp_path: Path):
+    key, file, other = tmp_path / "key", tmp_path / "a.vultus", tmp_path / "other.sqlite3"
+    inside("seal", "new-key", key)
+    assert inside("seal", "on", *own.at, "--key-file", key).code == 0
+    both = inside("export", file, *own.at, "--key-file", key, "--sealed", "--plain")
+    assert (both.code, "exclude each other" in both.err) == (64, True)
+    assert inside("export", file, *own.at, "--key-file", key, "--sealed").code == 0
+    name, picture = own.genuine
+    held = file.read_bytes()
+    assert not zipfile.is_zipfile(file)
+    assert name.encode() not in held
+    refused = inside("import", file, "--database", other)
+    assert (refused.code, "--key-file" in refused.err) == (3, True)
+    done = inside("import", file, "--database", other, "--key-file", key)
+    assert done.code == 0, done
+    assert "is now the one that was exported" in done.out
+    assert inside("verify", name, "--source", picture, "--database", other).code == 0
+    file.write_bytes(held[:-1])
+    cut = inside("import", file, "--database", other, "--key-file", key)
+    assert (cut.code, "cut off. Nothing was changed" in cut.err) == (2, True)
 
 
 def test_nothing_is_pickled(new: Callable, tmp_path: Path):

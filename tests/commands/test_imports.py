@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 HEAVY = {
     "torch", "cv2", "faiss", "sqlalchemy", "alembic", "onnx", "onnxruntime", "openvino", "sklearn",
-    "scipy", "PIL", "numpy", "tqdm",
+    "scipy", "PIL", "numpy", "tqdm", "asyncio", "cryptography", "jinja2", "pandas", "ray",
 }  # fmt: skip
 SPY = """
 import json, sys, vultus
@@ -42,6 +42,15 @@ def test_help_of_a_command_opens_no_network(vultus: Vultus, command: str):
 
 def test_a_list_of_people_opens_no_network(vultus: Vultus, shared: Gallery):
     assert not loaded(vultus, "people", "list", *shared.at) & {"torch", "onnxruntime", "openvino"}
+
+
+def test_a_photo_is_verified_without_what_is_slow_to_load(vultus: Vultus, shared: Gallery):
+    """The start is most of what a verification takes; docs/speed.md has the figures."""
+    name, probe = shared.genuine
+    asked = (name, "--source", probe, *shared.at)
+    assert loaded(vultus, "verify", *asked) == {"cv2", "PIL", "numpy"}
+    usual = loaded(vultus, "verify", *asked, "--runtime", "openvino", "--explain")
+    assert usual >= {"sqlalchemy", "openvino", "faiss"}, "the spy sees them where they are used"
 
 
 @pytest.mark.parametrize("command", ["verify", "identify", "enroll"])

@@ -53,6 +53,10 @@ def test_off_by_default(inside: Callable[..., Done], shared: Gallery):
     done = asked(inside, shared)
     assert done.code == 0
     assert done.json()["pad"] == {"outcome": "not_run"}
+    name, probe = shared.genuine
+    for form in (("verify", name, "--source", probe), ("compare", probe, probe)):
+        told = inside(*form, *shared.at).out
+        assert "presentation: no presentation-attack check ran" in told.splitlines()
 
 
 def test_observing_reports_and_decides_nothing(

@@ -60,3 +60,17 @@ def test_consent_is_required_where_the_site_says_so(inside: Inside, own: Gallery
     assert inside(*enrol, *given, "--consent-reference", "form-17").code == 0
     said = inside("people", "consent", "Eve", *own.at, "--format", "json").json()
     assert (said["consent_basis"], said["consent_reference"]) == ("consent", "form-17")
+
+
+def test_consents_come_from_a_list_too(inside: Inside, own: Gallery, tmp_path: Path):
+    inside("sites", "set", "north", "--consent", "required", *own.at)
+    forms = tmp_path / "forms.csv"
+    enrol = ("enroll", own.strangers[0], "--name", "Eve", "--site", "north", *own.at)
+    forms.write_text("name,basis,date\nEve,consent,1 March\n")
+    refused = inside(*enrol, "--consents", forms)
+    assert (refused.code, "line 2 cannot be used: '1 March'" in refused.err) == (2, True)
+    forms.write_text("name;basis;date;reference\nEve;consent;2026-03-01;f-1\nBob;consent;;f-2\n")
+    done = inside(*enrol, "--consents", forms)
+    assert (done.code, "no photo of Bob (1 in all)" in done.err) == (0, True)
+    said = inside("people", "consent", "Eve", *own.at, "--format", "json").json()
+    assert (said["consent_date"][:10], said["consent_reference"]) == ("2026-03-01", "f-1")

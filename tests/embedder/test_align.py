@@ -1,12 +1,14 @@
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from embedder import align as align_module
-from embedder.align import REFERENCE, SIDE, Crop, align, similarity_transform
+from embedder.align import REFERENCE, SIDE, Crop, align, align_all, similarity_transform
 from embedder.detect import Face
+from embedder.embed import Embedder
 from embedder.errors import WrongArray
-from embedder.photo import Photo
+from embedder.photo import Encoded, Photo, decode, read_bytes
 
 
 def photo_of(pixels: NDArray[np.uint8]) -> Photo:
@@ -197,3 +199,63 @@ def test_a_crop_is_square():
         Crop(np.zeros((112, 100, 3), np.uint8), np.eye(2, 3), thing_at(0, 0, 1, 1))
     with pytest.raises(WrongArray, match=r"Crop\.warp must be float64 \(2, 3\)"):
         Crop(np.zeros((9, 9, 3), np.uint8), np.eye(3), thing_at(0, 0, 1, 1))
+
+
+# Photos decoded at a reduced size
+
+
+def large(portrait: Photo, side: int, face_scale: float) -> Encoded:
+    """A JPEG of `side` by 3/4 `side` pixels with a portrait in it."""
+    height = side * 3 // 4
+    width = round(side * face_scale)
+    pixels = cv2.resize(portrait.pixels, (width, width), interpolation=cv2.INTER_CUBIC)
+    canvas = np.full((height, side, 3), 120, np.uint8)
+    canvas[80 : 80 + width, 200 : 200 + width] = pixels[: height - 80, : side - 200]
+    bgr = cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR)
+    return read_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+
+
+def test_a_large_face_is_cut_from_the_reduced_photo_as_from_the_whole(
+    portraits: list[Photo], embedder: Embedder
+):
+    cosines = []
+    for portrait in portraits[:3]:
+        encoded = large(portrait, 4000, 0.5)
+        whole, reduced = decode(encoded), decode(encoded, least=1280)
+        assert (whole.reduced, reduced.reduced) == (1, 2)
+        (face,) = embedder.detector.detect(reduced)
+        crops = [
+            *align_all(reduced, [face]),
+            *align_all(whole, [face.enlarged(2)]),
+        ]
+        assert np.allclose(crops[0].warp, crops[1].warp)
+        assert np.array_equal(crops[0].face.box, crops[1].face.box)
+        difference = crops[0].pixels.astype(int) - crops[1].pixels.astype(int)
+        assert np.abs(difference).mean() < 1.5
+        vectors = embedder.encoder.encode(crops).vectors
+        cosines.append(float(vectors[0] @ vectors[1]))
+    assert min(cosines) > 0.998
+
+
+def test_a_small_face_is_cut_from_the_whole_photo_decoded_once(
+    portraits: list[Photo], embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+):
+    encoded = large(portraits[0], 4000, 0.09)
+    reduced = decode(encoded, least=1280)
+    (face,) = embedder.detector.detect(reduced)
+    decoded = []
+    real = Photo.whole
+    monkeypatch.setattr(Photo, "whole", lambda photo: decoded.append(1) or real(photo))
+    crops = align_all(reduced, [face, face])
+    assert decoded == [1]
+    for crop in crops:
+        assert np.array_equal(crop.pixels, align(decode(encoded), face.enlarged(2)).pixels)
+
+
+def test_sizes_are_told_in_pixels_of_the_file(portraits: list[Photo], embedder: Embedder):
+    encoded = large(portraits[0], 4000, 0.4)
+    whole, reduced = decode(encoded), decode(encoded, least=1280)
+    assert (reduced.width, reduced.height) == (whole.width, whole.height) == (4000, 3000)
+    one, other = (embedder.faces(photo)[0].quality for photo in (whole, reduced))
+    assert other.size == pytest.approx(one.size, rel=0.02)
+    assert other.yaw == pytest.approx(one.yaw, abs=3)

@@ -227,6 +227,11 @@ def test_unit_rows():
 def test_embeddings_check_their_array():
     with pytest.raises(WrongArray, match=r"Embeddings\.vectors must be float32"):
         Embeddings(np.zeros((2, 3)), "toy")
+    for value in (np.nan, np.inf, 0.0, 2.0):
+        rows = np.eye(3, dtype=np.float32)
+        rows[1, 1] = value
+        with pytest.raises(WrongArray, match=r"length 1: row 1 has the square"):
+            Embeddings(rows, "toy")
 
 
 # Opening
@@ -354,3 +359,71 @@ def test_nothing_leaves_the_machine(graph: Path):  # noqa: ARG001 - skips withou
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == ["(1, 128)", "[] []"], done.stderr
+
+
+# Starting quickly, and CUDA
+
+
+def test_for_a_photo_or_two_opencv_gives_the_same_vectors(
+    ort: NetworkEncoder, face_crops: list[Crop], crops: list[Crop]
+):
+    for name in ("sface", "sface-mirror"):
+        quick = open_network_encoder(name, quick=True)
+        assert quick.network.runtime == "opencv"
+        usual = NetworkEncoder(quick.card, ort.network)
+        some = [*face_crops, *crops[:6]]
+        assert cosines(usual.encode(some), quick.encode(some)).min() >= 0.9995
+
+
+def test_quick_gives_way_to_what_was_asked(monkeypatch: pytest.MonkeyPatch):
+    assert open_network_encoder(runtime="openvino", quick=True).network.runtime == "openvino"
+    monkeypatch.setenv("VULTUS_DEVICE", "cuda")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(DeviceUnavailable, match="CUDAExecutionProvider"):
+            open_network_encoder(quick=True)
+
+
+def test_threads_share_opencvs_network(crops: list[Crop]):
+    assert wrong_in_threads(open_network_encoder(quick=True), crops[:4], 1e-6) == []
+
+
+def test_half_precision_keeps_the_space(graph: Path, ort: NetworkEncoder, face_crops: list[Crop]):
+    """What CUDA is given, run on the processor: fp16 weights, float32 in and out."""
+    from embedder.onnx_encoder import in_half
+
+    half = onnxruntime.InferenceSession(in_half(str(graph)), providers=["CPUExecutionProvider"])
+    tensor = to_tensor(face_crops, CARD)
+    (output,) = half.run(None, {half.get_inputs()[0].name: tensor})
+    assert output.dtype == np.float32
+    vectors = Embeddings(unit_rows(output), CARD.space)
+    assert cosines(ort.encode(face_crops), vectors).min() >= 0.9995
+
+
+def test_a_session_that_fell_back_is_refused(graph: Path):
+    """ONNX Runtime puts the processor in CUDA's place without a word."""
+    from embedder.onnx_encoder import open_session, require_provider
+
+    session = open_session(str(graph), "cpu")
+    with pytest.raises(DeviceUnavailable, match="fell back"):
+        require_provider(session, "CUDAExecutionProvider")
+
+
+def test_cuda_that_cannot_start_is_an_error_not_the_processor(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A build that lists CUDA on a machine without a driver."""
+    from embedder.onnx_encoder import open_session
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this build has CUDA: what happens then depends on the machine")
+    listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+    with pytest.raises(DeviceUnavailable, match="CUDAExecutionProvider"):
+        open_session(str(graph), "cuda")
+
+
+def test_a_heavy_last_layer_is_run_apart(openvino: NetworkEncoder):
+    """SFace's 6.4 million weights; the network of things has no such layer."""
+    assert openvino.network._head is not None
+    shape = list(openvino.network._head.get_input_tensor(0).shape)
+    assert shape == [openvino_encoder._ROWS, 50_176]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from embedder import photo as photo_module
 from embedder.errors import NotAnImage, PhotoTooLarge, PhotoUnreadable, UnusablePhoto, WrongArray
-from embedder.photo import Photo, is_photo_name, printable, read_bytes, read_photo
+from embedder.photo import Encoded, Photo, decode, is_photo_name, printable, read_bytes, read_photo
 
 Pixels = NDArray[np.uint8]
 ORIENTATION, TAKEN, MODIFIED, EXIF_IFD = 0x0112, 0x9003, 0x0132, 0x8769
@@ -721,3 +721,66 @@ def test_broken_exif_does_not_cost_the_picture(kind: str):
 )
 def test_names_of_pictures(name: str, is_one: bool):
     assert is_photo_name(Path(name)) is is_one
+
+
+# Decoding at a reduced size
+
+
+def jpeg(width: int, height: int, **how: object) -> Encoded:
+    """A picture with a red left, a green right and a blue lower half."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, : width // 2, 0] = 200
+    pixels[:, width // 2 :, 1] = 200
+    pixels[height // 2 :, :, 2] = 200
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95, **how)
+    return read_bytes(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "factor"),
+    [((1600, 800), 400, 4), ((1600, 800), 401, 2), ((1600, 800), 801, 1), ((800, 1600), 200, 8),
+     ((1602, 800), 400, 2), ((1601, 800), 400, 1), ((1600, 800), None, 1)],
+)  # fmt: skip
+def test_a_jpeg_is_decoded_no_larger_than_is_looked_at(
+    size: tuple[int, int], least: int | None, factor: int
+):
+    encoded = jpeg(*size)
+    whole, photo = decode(encoded), decode(encoded, least=least)
+    assert photo.reduced == factor
+    assert (photo.width, photo.height) == (whole.width, whole.height) == size
+    assert photo.pixels.shape == (size[1] // factor, size[0] // factor, 3)
+    assert (photo.digest, photo.size, photo.taken) == (whole.digest, whole.size, whole.taken)
+    small = cv2.resize(whole.pixels, photo.pixels.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(int) - photo.pixels).mean() < 2
+    assert np.array_equal(photo.whole().pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_reduced_photo_is_upright(orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = jpeg(1600, 800, exif=exif)
+    whole, photo = decode(encoded), decode(encoded, least=400)
+    assert photo.reduced == 4
+    small = cv2.resize(whole.pixels, photo.pixels.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(int) - photo.pixels).mean() < 2
+    assert np.array_equal(photo.whole().pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP"])
+def test_only_a_jpeg_is_reduced(kind: str):
+    file = io.BytesIO()
+    Image.new("RGB", (1600, 800), (9, 9, 9)).save(file, kind)
+    assert decode(read_bytes(file.getvalue()), least=100).reduced == 1
+
+
+def test_too_many_pixels_are_refused_before_reducing():
+    with pytest.raises(PhotoTooLarge):
+        decode(jpeg(1600, 800), max_pixels=1600 * 800 - 1, least=100)
+
+
+def test_a_truncated_jpeg_is_broken_at_any_size():
+    data = jpeg(1600, 800).data
+    with pytest.raises(NotAnImage):
+        decode(read_bytes(data[: len(data) // 2]), least=100)

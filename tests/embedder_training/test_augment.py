@@ -69,6 +69,14 @@ def test_mirror():
     torch.testing.assert_close(mirrored, x.flip(3), rtol=0, atol=1e-3)
 
 
+def test_a_share_stays_clean():
+    x = (torch.rand(400, 3, 16, 16) * 255).round()
+    how = replace(QUIET, clean=0.5, noise=1.0, grain=0.2)
+    changed = (run(how, x) - x).abs().flatten(1).amax(dim=1) > 0.5
+    assert 0.4 < changed.float().mean() < 0.6
+    assert torch.equal(x, x.round())  # what was given stays as it was
+
+
 def test_a_face_is_never_turned_over():
     with pytest.raises(BadRecipe, match="45"):
         Augmentation(degrees=180)

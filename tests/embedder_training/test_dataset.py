@@ -163,6 +163,16 @@ def test_other_sizes_keep_their_shape():
     assert fitted(wide[..., :1], 40, 3).shape == (40, 40, 3)
 
 
+def test_a_folder_of_zips_with_unlabelled_pictures_among_them(tmp_path):
+    for archive, names in (("a", ("Ann/1", "Ben/1")), ("b", ("unlabelled/1", "Ann/2"))):
+        with zipfile.ZipFile(tmp_path / f"{archive}.zip", "w") as file:
+            for name in names:
+                file.writestr(f"{name}.webp", encoded(picture(0), "WEBP"))
+    found = open_pictures(tmp_path, side=20, cache=tmp_path / "c")
+    assert found.names == ("Ann", "Ben")
+    assert found.labels.tolist() == [0, 1, 0, -1]
+
+
 @pytest.mark.parametrize("name", ["missing", "x.txt", "broken.zip", "broken.npz", "broken.tar"])
 def test_what_cannot_be_read_says_so(tmp_path, name):
     if name != "missing":

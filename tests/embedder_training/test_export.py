@@ -5,12 +5,20 @@ import pytest
 import torch
 
 from embedder import checkpoint, export
+from embedder.card import PARITY
+from embedder.card_file import read_card
+from embedder.dataset import from_arrays
 from embedder.dataset_teacher import crop_of
-from embedder.errors import BadRecipe, WeightsBroken
+from embedder.encoder import open_network_encoder
+from embedder.errors import BadData, BadRecipe, WeightsBroken
+from embedder.licences import commercial
+from embedder.model_import import import_model
 from embedder.network import build
 from embedder.onnx_encoder import OnnxNetwork
+from embedder.quantize import slow_activations
 from embedder.recipe import Recipe
 from embedder.torch_encoder import encode_pictures, open_torch_encoder
+from embedder.train import train
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +43,7 @@ def test_export_equals_torch_in_both_precisions(run, tmp_path, pictures):
     colour = np.broadcast_to(pictures, (5, 28, 28, 3)).transpose(0, 3, 1, 2).astype(np.float32)
     ours = encode_pictures(checkpoint.load(run / "best").network(), pictures)
     done = {}
-    for precision in export.PRECISIONS:
+    for precision in ("fp32", "fp16"):
         folder = tmp_path / precision
         done[precision] = one = export.export(run, folder, precision=precision, pictures=pictures)
         assert one.parity >= 0.9999
@@ -73,3 +81,111 @@ def test_a_run_is_an_encoder(run, pictures):
     assert found.space.startswith("digits-32-")
     ours = encode_pictures(checkpoint.load(run / "best").network(), pictures)
     np.testing.assert_allclose(found.vectors, ours, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    """Pictures of discs and bars with noise, four kinds in turn: uint8 (96, 28, 28, 1)."""
+    rng = np.random.default_rng(5)
+    rows, columns = np.indices((28, 28))
+    found = np.empty((96, 28, 28, 1), np.uint8)
+    for i in range(96):
+        x, y, r = rng.uniform((9, 9, 5), (19, 19, 9))
+        kinds = (
+            (rows - y) ** 2 + (columns - x) ** 2 < r**2, abs(rows - y) < r / 2,
+            abs(columns - x) < r / 2, abs(rows - columns) < r / 2,
+        )  # fmt: skip
+        noise = rng.normal(0, 12, (28, 28))
+        found[i, ..., 0] = np.clip(40 + 180 * kinds[i % 4] + noise, 0, 255)
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(shapes, tmp_path_factory):
+    """A small network after a few real steps, as a run."""
+    place = tmp_path_factory.mktemp("trained")
+    pictures = from_arrays(shapes, np.arange(96) % 4)
+    recipe = Recipe(
+        name="shapes", data="shapes", network="small", dim=16, by="photo", batch=32, per_class=8,
+        steps=30, warmup=3, evaluate=30, checkpoint=30, validation=0.2, test=0.0,
+    )  # fmt: skip
+    train(recipe, place / "run", pictures=pictures, quiet=True)
+    return place / "run"
+
+
+def test_int8_says_how_far_it_is_and_shares_the_space_only_when_near(trained, shapes, tmp_path):
+    with pytest.raises(BadRecipe, match="--calibration"):
+        export.export(trained, tmp_path, precision="int8")
+    with pytest.raises(BadData, match="at least 32"):
+        export.export(trained, tmp_path, precision="int8", pictures=shapes[:20])
+    reference = export.export(trained, tmp_path / "a")
+    done = export.export(trained, tmp_path / "c", precision="int8", pictures=shapes, own_space=True)
+    assert done.compared == 24
+    assert 0.95 < done.parity <= done.mean <= 1.0 + 1e-9
+    assert done.own_space == (done.parity < PARITY) == (done.card.space != reference.card.space)
+    if done.own_space:
+        with pytest.raises(WeightsBroken, match=r"on 24 pictures the cosine is 0\..*--own-space"):
+            export.export(trained, tmp_path / "b", precision="int8", pictures=shapes)
+        assert list((tmp_path / "b").iterdir()) == [], "nothing is kept"
+    assert done.size < 0.5 * reference.size
+    # what the file gives is what the export said of it
+    colour = np.broadcast_to(shapes, (96, 28, 28, 3)).transpose(0, 3, 1, 2).astype(np.float32)
+    found = OnnxNetwork(str(done.path)).run(np.ascontiguousarray(colour))
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    ours = encode_pictures(checkpoint.load(checkpoint.find(trained)).network(), shapes)
+    assert float((found * ours).sum(axis=1).mean()) == pytest.approx(done.mean, abs=0.005)
+
+
+def test_int8_that_is_too_far_gets_a_space_and_a_name_of_its_own(
+    trained, shapes, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "PARITY", 1.1)
+    with pytest.raises(WeightsBroken, match="Nothing was kept"):
+        export.export(trained, tmp_path, precision="int8", pictures=shapes)
+    assert list(tmp_path.iterdir()) == []
+    done = export.export(trained, tmp_path, precision="int8", pictures=shapes, own_space=True)
+    assert (done.card.name, done.own_space) == ("shapes-int8", True)
+    assert list(done.card.digests) == ["shapes-int8.onnx"]
+    assert done.card_path.name == "shapes-int8.json"
+
+
+def test_an_export_keeps_what_was_exported_before(run, tmp_path):
+    export.export(run, tmp_path)
+    second = export.export(run, tmp_path, precision="fp16")
+    names = [p.name for p in sorted(tmp_path.iterdir())]
+    assert names == ["digits-fp16.onnx", "digits-fp32.onnx", "digits.json"]
+    card, facts = read_card(second.card_path)
+    assert set(card.digests) == {"digits-fp32.onnx", "digits-fp16.onnx"}
+    assert facts["recipe"]["data"] == "digits.npz", "no place on this machine"
+
+
+def test_what_is_said_of_an_export_stands_in_its_card(run, tmp_path):
+    said = export.Statement("shoes", "Apache-2.0", "own", "my shoes", "whole")
+    done = export.export(run, tmp_path, statement=said)
+    assert (done.path.name, done.card_path.name) == ("shoes-fp32.onnx", "shoes.json")
+    card, _ = read_card(done.card_path)
+    assert (card.weights_licence, card.data_licence) == ("Apache-2.0", "own")
+    assert commercial(card).passes
+    with pytest.raises(BadRecipe, match="cannot be the name"):
+        export.export(run, tmp_path, statement=export.Statement("../x"))
+
+
+def test_an_export_is_imported_and_opened_by_name(trained, shapes, tmp_path, monkeypatch):
+    monkeypatch.setenv("VULTUS_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("VULTUS_CACHE", str(tmp_path / "cache"))
+    ours = encode_pictures(checkpoint.load(checkpoint.find(trained)).network(), shapes)
+    crops = [crop_of(p) for p in shapes]
+    for precision in ("fp32", "fp16", "int8"):
+        export.export(
+            trained, tmp_path / precision, precision=precision, pictures=shapes, own_space=True
+        )
+        done = import_model(tmp_path / precision, replace=True)
+        found = open_network_encoder(done.model.card.name, runtime="onnxruntime").encode(crops)
+        cosines = (found.vectors * ours).sum(axis=1)
+        assert cosines.min() > (0.95 if precision == "int8" else PARITY)
+
+
+def test_activations_that_do_not_fuse_are_told():
+    graph = export.to_onnx(build("mobileface", dim=16), side=112)
+    assert slow_activations(graph) == ("PRelu",)
+    assert slow_activations(export.to_onnx(build("small", dim=16), side=28)) == ()

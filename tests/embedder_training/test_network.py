@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
+from embedder import picture
 from embedder.errors import UnknownModel
-from embedder.network import NETWORKS, build, network_card, parameters_of
+from embedder.network import NETWORKS, Slope, build, network_card, parameters_of
 from embedder.sface import model_path
 
 SIZES = {
@@ -13,7 +14,10 @@ SIZES = {
     "mobileface-relu": (0.9e6, 1.2e6),
     "mobileface-wide": (1.5e6, 2.2e6),
     "sface-compact": (3.2e6, 3.5e6),
+    "sface-narrow": (3.9e6, 4.0e6),
+    "sface-half": (3.2e6, 3.5e6),
     "sface-whole": (9.5e6, 9.7e6),
+    "picture": (3.4e6, 3.6e6),
 }
 
 
@@ -71,6 +75,60 @@ def test_the_compact_head_sits_on_the_same_body():
         assert torch.equal(a, b)
     fresh = build("sface-compact", pretrained=False)
     assert not torch.equal(next(fresh.parameters()), next(compact.parameters()))
+
+
+def test_picture_up_to_its_features_equals_onnx_runtime():
+    import onnxruntime
+
+    rng = np.random.default_rng(2)
+    blocks = rng.integers(0, 256, (4, 3, 14, 14)).repeat(16, axis=2).repeat(16, axis=3)
+    pictures = blocks.astype(np.float32)
+    card = picture.card()
+    scaled = (pictures - np.float32(card.mean[0])) / np.float32(card.std[0])
+    session = onnxruntime.InferenceSession(
+        str(picture.model_path()), providers=["CPUExecutionProvider"]
+    )
+    (wanted,) = session.run([picture.OUTPUT], {picture.INPUT: scaled})
+    network = build("picture", dim=8).eval()
+    with torch.no_grad():
+        features = network.head[:2](network.body(network.scale(torch.from_numpy(pictures))))
+        assert network(torch.from_numpy(pictures)).shape == (4, 8)
+    cosines = cosine_similarity(features, torch.from_numpy(wanted))
+    assert cosines.min() >= 0.9999
+    torch.testing.assert_close(features, torch.from_numpy(wanted), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_quick_slope_is_prelu(bf16):
+    torch.manual_seed(0)
+    x = torch.randn(4, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+    ours, torchs = Slope(16).train(), torch.nn.PReLU(16)
+    found = []
+    for module in (ours, torchs):
+        given = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            out = module(given.bfloat16() if bf16 else given)
+        (out.float() * x).sum().backward()
+        found.append((out.float(), given.grad, module.weight.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.02 if bf16 else 1e-5, atol=0.02)
+    assert torch.equal(ours.eval()(x), torchs(x))
+
+
+def test_the_halved_body_sees_every_second_pixel_as_the_whole_one():
+    # waves a few pixels long: what lies between two pixels is about what they are
+    across = torch.linspace(0, 12, 112)
+    waves = torch.sin(across).view(1, 1, 1, -1) + torch.cos(across * 0.7).view(1, 1, -1, 1)
+    pictures = 127 + 50 * waves.expand(1, 3, 112, 112)
+    whole, half = build("sface-compact").eval(), build("sface-half").eval()
+    with torch.no_grad():
+        wanted = whole.body[:7](whole.scale(pictures))[:, :, ::2, ::2]
+        found = half.body[:7](half.scale(pictures))
+        coarse = whole.body[:7](whole.scale(pictures[:, :, ::2, ::2]))
+    near = cosine_similarity(found.flatten(1), wanted.flatten(1))
+    assert found.shape == wanted.shape
+    assert near > 0.95
+    assert near > cosine_similarity(coarse.flatten(1), wanted.flatten(1))
 
 
 def test_an_unknown_network():

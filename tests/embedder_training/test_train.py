@@ -94,9 +94,11 @@ from pathlib import Path
 sys.path.insert(0, {here!r})
 import torch
 torch.set_num_threads(1)
+from embedder.objectives import Weighted
 from test_train import PICTURES, TINY
 from embedder.train import train
-recipe = TINY.but(steps=int(sys.argv[2]), checkpoint=3, frozen=5, evaluate=7, dropout=0.3)
+recipe = TINY.but(steps=int(sys.argv[2]), checkpoint=3, frozen=5, evaluate=7, dropout=0.3,
+                  objectives=[Weighted("triplet", options={{"margin": 0.3, "memory": 100}})])
 train(recipe, Path(sys.argv[1]), pictures=PICTURES, device="cpu", resume=True, quiet=True)
 """
 
@@ -184,6 +186,26 @@ def test_a_teacher_is_followed(tmp_path):
     with (tmp_path / "log.csv").open(newline="") as file:
         losses = [float(r["loss"]) for r in csv.DictReader(file) if r["loss"]]
     assert losses[-1] < 0.6 * losses[0]
+
+
+def test_resting_blocks_and_kept_normalisation_do_not_change(tmp_path):
+    recipe = TINY.but(rest=2, norms="keep", judged="digits", ema=0.0, steps=20)
+    torch.manual_seed(recipe.seed)
+    begun = build("small", dim=16, dropout=0.1)
+    done = train(recipe, tmp_path, pictures=PICTURES, device="cpu", quiet=True)
+    after = checkpoint.load(done.folder).part("network")
+    before = begun.state_dict()
+    still = {k for k in before if torch.equal(before[k], after[k])}
+    assert {k for k in before if "running" in k or k.startswith(("body.0.", "body.1."))} <= still
+    assert {"body.2.0.weight", "body.2.1.weight", "head.2.weight"}.isdisjoint(still)
+
+
+def test_validation_looks_at_harder_pictures_too(tmp_path):
+    easy = train(TINY, tmp_path / "a", pictures=PICTURES, device="cpu", quiet=True)
+    hard = train(TINY.but(judged="things"), tmp_path / "b", pictures=PICTURES, device="cpu",
+                 quiet=True)  # fmt: skip
+    assert same(weights(tmp_path / "a" / "step-00000040"), weights(tmp_path / "b/step-00000040"))
+    assert hard.eer > easy.eer
 
 
 @pytest.mark.parametrize("name", ["triplet", "supcon", "distil-similarity"])

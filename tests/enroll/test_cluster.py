@@ -250,7 +250,7 @@ def test_another_model_is_refused_before_any_photo_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
     other = open_shelf(library.database, model="sface-mirror")
-    monkeypatch.setattr("enroll.intake.read_bytes", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("enroll.intake.fetch", lambda *_: pytest.fail("read"))
     with pytest.raises(SpaceMismatch):
         cluster_library(other.parts, sorted_folder.library)
 

@@ -330,7 +330,7 @@ def test_a_refused_scrub_is_finished_by_the_same_words(
     enrolled: Shelf, names: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     wanted = traces(enrolled, names[0])
-    monkeypatch.setattr("store.sqlite.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("store.pragmas.BUSY_SECONDS", 0.1)
     enrolled.parts.store.engine.dispose()
     with closing(sqlite3.connect(enrolled.database, isolation_level=None)) as other:
         other.execute("BEGIN")

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from embedder.detect import WholeDetector
 from embedder.embed import Embedder, FoundFace
 from embedder.errors import PhotoTooLarge
 from embedder.photo import Photo
@@ -22,6 +23,7 @@ class SlowEmbedder:
     """Finds no face; the first photo takes longer than the others."""
 
     max_pixels = 10_000
+    detector = WholeDetector()
 
     def __init__(self, each: float = 0.0) -> None:
         self.seen: list[str] = []

@@ -20,6 +20,7 @@ from enroll.cluster import cluster_library
 from enroll.folder import NamedPhoto, PeopleFolder, read_people
 from enroll.forget import forget
 from enroll.person import CONFLICT, EnrolmentRules, enroll_people, same_face
+from store import bulk
 from store.errors import SpaceMismatch
 from store.templates import LibraryFaces
 
@@ -471,7 +472,7 @@ def test_a_run_that_is_closed_is_continued_by_the_next(
 
 
 @pytest.mark.usefixtures("small_batches")
-@pytest.mark.parametrize("place", ["add_face", "record_photo", "add_template"])
+@pytest.mark.parametrize("place", ["_photo_row", "_face_row", "_template_row"])
 def test_a_failure_inside_a_commit_undoes_that_commit_whole(
     open_shelf: Callable[..., Shelf],
     album: Callable[..., Path],
@@ -484,7 +485,7 @@ def test_a_failure_inside_a_commit_undoes_that_commit_whole(
     whole, cut = open_shelf(tmp_path / "whole.db"), open_shelf(tmp_path / "cut.db")
     whole.enroll(folder)
     calls = 0
-    real = getattr(module, place)
+    real = getattr(bulk, place)
 
     def fails_at_the_fifth(*args: object, **more: object) -> object:
         nonlocal calls
@@ -495,7 +496,7 @@ def test_a_failure_inside_a_commit_undoes_that_commit_whole(
 
     seen = []
     with monkeypatch.context() as patch:
-        patch.setattr(module, place, fails_at_the_fifth)
+        patch.setattr(bulk, place, fails_at_the_fifth)
         with pytest.raises(Broken):
             seen.extend(enroll_people(cut.parts, read_people(folder)))
         assert calls == 5

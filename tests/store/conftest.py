@@ -17,7 +17,16 @@ from sqlalchemy.pool import NullPool
 
 from migrations import ensure_schema
 from store.photos import record_face, record_photo
-from store.schema import REVISION, Base, Gallery, Person, Photo, Site, Template, new_uid
+from store.revision import REVISION
+from store.schema import (
+    Base,
+    Gallery,
+    Person,
+    Photo,
+    Site,
+    Template,
+    new_uid,
+)
 from store.session import Store
 from store.templates import add_template
 

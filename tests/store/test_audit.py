@@ -14,9 +14,7 @@ from sqlalchemy import Executable, delete, insert, select, text, update
 from store.actors import system_actor
 from store.audit import (
     ERASURE,
-    START,
     Anchor,
-    Happening,
     append_event,
     append_events,
     erase_photos,
@@ -27,6 +25,7 @@ from store.audit import (
 from store.audit_check import LogCheck, verify_log
 from store.audit_read import person_uid, read_events
 from store.calibrations import use_calibration, use_none
+from store.chain import START, Happening
 from store.corrections import merge_people
 from store.erasure import forget_person, forget_photo
 from store.errors import InvalidAnchor, UnknownPerson

@@ -29,7 +29,7 @@ def address(store: Store) -> str:
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("lock_timeout", "10s"),
+        ("lock_timeout", "1min"),
         ("statement_timeout", "5min"),
         ("idle_in_transaction_session_timeout", "5min"),
         ("application_name", "vultus"),

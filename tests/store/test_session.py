@@ -3,6 +3,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -157,11 +158,34 @@ def test_a_read_only_folder(tmp_path: Path):
 
 
 def test_a_locked_sqlite_file_says_so(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("store.sqlite.PRAGMAS", ("busy_timeout=50", "journal_mode=WAL"))
+    monkeypatch.setattr("store.pragmas.PRAGMAS", ("busy_timeout=50", "journal_mode=WAL"))
+    monkeypatch.setattr("store.sqlite.TURN_SECONDS", 0.05)
     with Store.open(sqlite_store.path) as other, sqlite_store.begin() as session:
         add_person(session, "Ada")
         with pytest.raises(DatabaseUnusable, match="database is locked"), other.begin() as late:
             add_person(late, "Bob")
+
+
+def test_a_writer_waits_for_its_turn_longer_than_sqlite_would(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("store.pragmas.PRAGMAS", ("busy_timeout=10", "journal_mode=WAL"))
+    with Store.open(sqlite_store.path) as other, ThreadPoolExecutor(1) as threads:
+
+        def late() -> None:
+            with other.begin() as session:
+                assert [one.name for one in list_people(session)] == ["Ada"]
+                assert session.scalar(text("PRAGMA busy_timeout")) == 10
+                add_person(session, "Bob")
+
+        with sqlite_store.begin() as session:
+            add_person(session, "Ada")
+            waiting = threads.submit(late)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.3)
+        waiting.result(timeout=60)
+    with sqlite_store.read() as session:
+        assert [one.name for one in list_people(session)] == ["Ada", "Bob"]
 
 
 def test_no_tables_is_behind(tmp_path: Path):
@@ -183,7 +207,7 @@ def test_another_revision(store: Store, found: str, error: type[Exception]):
 def test_sqlite_scrub_waits_for_no_reader_silently(
     sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("store.sqlite.PRAGMAS", ("busy_timeout=50", "journal_mode=WAL"))
+    monkeypatch.setattr("store.pragmas.PRAGMAS", ("busy_timeout=50", "journal_mode=WAL"))
     with sqlite_store.begin() as session:
         add_person(session, "Ada")
     with Store.open(sqlite_store.path) as other, sqlite_store.read() as reader:

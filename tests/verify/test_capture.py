@@ -13,8 +13,9 @@ from embedder.embed import Embedder
 from embedder.errors import UnusablePhoto
 from embedder.quality import Gate
 from verify import capture
-from verify.capture import LatestFrame, is_moving, open_source, take
+from verify.capture import LatestFrame, open_source, take
 from verify.errors import NoUsableFrame, ProbeRejected, SourceUnusable
+from verify.sources import is_moving
 
 Frame = NDArray[np.uint8]
 Portraits = list[list[Frame]]

@@ -58,6 +58,7 @@ def test_unusable_input_is_2_and_ours_is_3():
         "NoTemplates",
         "PairsUnusable",
         "PadFolderUnusable",
+        "PlotUnusable",
     }
 
 

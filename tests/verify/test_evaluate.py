@@ -181,7 +181,7 @@ def test_identification_counts_failures():
 def test_clustering_tells_merges_and_splits(monkeypatch: pytest.MonkeyPatch):
     photos = photo_set(3, 3, failed=(8,))
     labels = np.array([0, 0, 1, 1, 2, 2, 3, 3])  # rows 2 and 3 are of two people
-    monkeypatch.setattr(module, "sized_link", lambda *_: labels)
+    monkeypatch.setattr(module, "levelled_link", lambda *_: labels)
     found = clustering(photos, (0.5, 0.1), setup(kind="clustering"))
     (merge,) = found.merges
     assert (merge.first, merge.second) == ("people/p000/2.jpg", "people/p001/3.jpg")

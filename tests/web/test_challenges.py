@@ -92,10 +92,11 @@ def test_it_is_of_one_key_and_one_person(workers: tuple[Challenges, Challenges])
 def test_it_is_over_in_time():
     challenges = Challenges(seconds=0.0)
     token, _ = challenges.begin(GATE, None, None, mirrored=False)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound) as fed:
         challenges.feed(token, GATE, [sight(0)])
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound) as taken:
         challenges.take(token, ADA, GATE)
+    assert {one.value.code for one in (fed, taken)} == {"unknown_challenge"}
 
 
 def test_what_is_not_finished_passes_nobody():

@@ -245,6 +245,12 @@ def test_what_is_on_record_can_be_read(client: Client):
     assert all(-1 <= point["x"] <= 1 for point in points)
     scores = client.get("/v1/insight/scores")
     assert sum(scores["yes"]) + sum(scores["no"]) > 0
+    report = client.get("/v1/insight/evaluation")
+    assert (report["people"], report["report"]) == (447, None)
+    assert [chart["title"] for chart in report["charts"]][:2] == ["ROC", "DET"]
+    with pytest.raises(ClientError) as none:
+        client.get("/v1/insight/report")
+    assert none.value.status == 404
     assert client.get("/v1/audit", action="decided", limit=1)["items"][0]["actor"] == "key:admin"
 
 

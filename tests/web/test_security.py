@@ -8,9 +8,10 @@ import struct
 import subprocess
 import sys
 import time
+import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -48,18 +49,31 @@ def server(
     served.stop()
 
 
-def logged(server: Served, reason: str) -> int:
-    """How many refusals of a reason the log holds, waiting for the second they may take."""
-    end = time.monotonic() + 5
-    count = 0
-    while not count and time.monotonic() < end:
-        with server.client() as http:
+def logged(
+    server: Served, answer: tuple[int, str], route: str | None = None, key: str | None = None
+) -> dict[str, Any]:
+    """The row of the log about a refusal, waiting for the second it may take.
+
+    Args:
+        server: whose log.
+        answer: status and code that were told.
+        route: that was asked; None: any.
+        key: that asked, or its name; None: any or none.
+    """
+    wanted: dict[str, Any] = {"status": answer[0], "reason": answer[1]}
+    wanted |= {} if route is None else {"route": route}
+    wanted |= {} if key is None else {"key": server.keys.get(key, key).split("_")[1]}
+    rows: list[dict[str, Any]] = []
+    end = time.monotonic() + 10
+    with server.client() as http:
+        while time.monotonic() < end:
             params = {"action": "request_refused", "limit": 200}
             rows = http.get("/v1/audit", params=params).json()["items"]
-        count = sum(row["details"]["count"] for row in rows if row["details"]["reason"] == reason)
-        if not count:
+            for row in rows:
+                if wanted.items() <= row["details"].items():
+                    return dict(row)
             time.sleep(0.2)
-    return count
+    pytest.fail(f"{wanted} is not in the log: {[row['details'] for row in rows]}")
 
 
 @pytest.mark.parametrize("path", ["/v1/people", "/metrics", "/openapi.json", "/v1/nothing"])
@@ -67,7 +81,7 @@ def test_without_a_key_nothing_is_told(server: Served, path: str):
     answer = httpx.get(server.url + path)
     assert code(answer) == (401, "no_key")
     assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert logged(server, "no_key") > 0
+    assert logged(server, (401, "no_key"))["private"] == {"address": "127.0.0.1"}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +90,7 @@ def test_without_a_key_nothing_is_told(server: Served, path: str):
 def test_a_key_that_ended_holds_no_longer(server: Served, key: str, wanted: str):
     with server.client(key) as http:
         assert code(http.get("/v1/people")) == (401, wanted)
-    assert logged(server, wanted) > 0
+    assert logged(server, (401, wanted), key=key)["details"]["count"] >= 1
 
 
 @pytest.mark.parametrize(
@@ -93,7 +107,7 @@ def test_a_key_that_ended_holds_no_longer(server: Served, key: str, wanted: str)
 def test_a_key_without_the_scope_is_refused(server: Served, key: str, method: str, path: str):
     with server.client(key) as http:
         assert code(http.request(method, path)) == (403, "scope")
-    assert logged(server, "scope") > 0
+    assert logged(server, (403, "scope"), key=key)["details"]["count"] >= 1
 
 
 def test_a_person_of_another_site_is_as_unknown_as_nobody(
@@ -113,7 +127,9 @@ def test_a_person_of_another_site_is_as_unknown_as_nobody(
         assert {code(answer) for answer in (nobody, *answers)} == {(404, "unknown_person")}
         enrolled = http.post("/v1/people", data={"name": "A"}, files={"image": b"x"})
         assert code(enrolled) == (403, "site")
-    assert logged(server, "unknown_person") > 0
+    for route in ("/v1/people/{uid}", "/v1/people/{uid}/verify", "/v1/people/{uid}/templates"):
+        assert logged(server, (404, "unknown_person"), route, "north")
+    assert logged(server, (403, "site"), "/v1/people", "north")
 
 
 def test_a_revoked_key_ends_within_two_seconds(server: Served, environment: dict[str, str]):
@@ -132,6 +148,7 @@ def test_a_revoked_key_ends_within_two_seconds(server: Served, environment: dict
         run("revoke", "short-lived")
         time.sleep(1.1)
         assert code(http.get("/v1/people")) == (401, "key_revoked")
+    assert logged(server, (401, "key_revoked"), key=key)
     assert key.split("_", 2)[2] not in run("list", "--format", "json")
 
 
@@ -153,7 +170,7 @@ def test_an_upload_that_is_too_large_is_not_read(server: Served):
             assert code(chunked) == (413, "too_large")
         except httpx.WriteError:
             pass
-    assert logged(server, "too_large") > 0
+    assert logged(server, (413, "too_large"), key="admin")
 
 
 def bomb() -> bytes:
@@ -172,7 +189,11 @@ def bomb() -> bytes:
 
 def test_a_decompression_bomb_is_refused_by_its_header(server: Served):
     with server.client() as http:
-        assert code(http.post("/v1/detect", files={"image": bomb()})) == (413, "too_large")
+        assert code(http.post("/v1/identify", files={"image": bomb()})) == (413, "too_large")
+        again = {"first": bomb(), "second": bomb()}
+        assert code(http.post("/v1/compare", files=again)) == (413, "too_large")
+    for route in ("/v1/identify", "/v1/compare"):
+        assert logged(server, (413, "too_large"), route, "admin")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +209,15 @@ def test_a_path_or_url_is_no_picture(server: Served, value: str):
         assert code(named) == (422, "not_an_image")
         crop = http.get(f"/v1/templates/{base64.b16encode(value.encode()).decode()}/crop")
         assert code(crop) == (404, "unknown_template")
-    assert logged(server, "no_base64") + logged(server, "not_an_image") > 0
+    assert logged(server, (422, "not_an_image"), "/v1/detect", "admin")
+    assert logged(server, (404, "unknown_template"), "/v1/templates/{uid}/crop", "admin")
+
+
+def test_a_path_or_url_in_base64s_place_is_in_the_log(server: Served):
+    with server.client() as http:
+        told = code(http.post("/v1/compare", json={"first": "file:///etc/passwd", "second": "/"}))
+    assert told == (422, "no_base64")
+    assert logged(server, told, "/v1/compare", "admin")
 
 
 def test_the_page_needs_its_token_for_every_change(server: Served, album: dict[str, list[Path]]):
@@ -212,7 +241,18 @@ def test_the_page_needs_its_token_for_every_change(server: Served, album: dict[s
         assert http.post(path, headers={"X-CSRF-Token": token}, **body).status_code == 200
         assert http.delete("/v1/session", headers={"X-CSRF-Token": token}).status_code == 204
         assert code(http.get("/v1/people")) == (401, "no_key")
-    assert logged(server, "csrf") > 0
+    for refusal in ("csrf", "cross_site"):
+        assert logged(server, (403, refusal), key="admin")
+
+
+def test_another_site_cannot_sign_somebody_in(server: Served):
+    told = httpx.post(
+        f"{server.url}/v1/session", json={"key": server.keys["verify"]},
+        headers={"Sec-Fetch-Site": "cross-site"},
+    )  # fmt: skip
+    assert code(told) == (403, "cross_site")
+    assert "set-cookie" not in told.headers
+    assert logged(server, (403, "cross_site"))
 
 
 def test_a_signed_out_cookie_holds_no_longer(server: Served):
@@ -222,6 +262,49 @@ def test_a_signed_out_cookie_holds_no_longer(server: Served):
         http.delete("/v1/session", headers={"X-CSRF-Token": token})
         old = httpx.get(f"{server.url}/v1/people", cookies={"vultus_session": cookie})
         assert code(old) == (401, "session_expired")
+    assert logged(server, (401, "session_expired"))
+    with server.client() as admin:
+        for action in ("signed_in", "signed_out"):
+            rows = admin.get("/v1/audit", params={"action": action}).json()["items"]
+            assert "key:verify" in {row["actor"] for row in rows}
+
+
+def test_an_idempotency_key_is_no_way_around(server: Served, album: dict[str, list[Path]]):
+    files = list(album.values())[8]
+    with server.client() as http:
+
+        def enrol(name: str, file: Path) -> httpx.Response:
+            return http.post(
+                "/v1/people", data={"name": name}, files={"image": file.read_bytes()},
+                headers={"Idempotency-Key": "replayed-1"},
+            )  # fmt: skip
+
+        first = enrol("Replayed", files[0])
+        assert first.status_code == 201
+        same = enrol("Replayed", files[0])
+        assert (same.status_code, same.json()) == (201, first.json())
+        assert same.headers["idempotent-replayed"] == "true"
+        for other in (enrol("Somebody Else", files[0]), enrol("Replayed", files[1])):
+            assert code(other) == (409, "idempotency_mismatch")
+        assert http.get("/v1/people", params={"q": "Somebody Else"}).json()["items"] == []
+    assert logged(server, (409, "idempotency_mismatch"), "/v1/people", "admin")
+
+
+def test_a_person_who_is_tried_too_often_is_locked_and_the_log_says_whom(
+    server: Served, album: dict[str, list[Path]], strangers: list[Path]
+):
+    uid = server.uid(list(album)[3])
+    told = []
+    with server.client("verify") as http:
+        for _ in range(6):
+            body = {"image": strangers[0].read_bytes()}
+            answer = http.post(f"/v1/people/{uid}/verify", files=body)
+            told.append(answer.status_code)
+    assert told == [200] * 5 + [423]
+    assert code(answer) == (423, "locked_out")
+    assert int(answer.headers["retry-after"]) > 0
+    row = logged(server, (423, "locked_out"), "/v1/people/{uid}/verify", "verify")
+    assert row["subject"] == uid
 
 
 def test_every_answer_forbids_scripts_from_elsewhere(server: Served):
@@ -260,27 +343,68 @@ def test_the_chain_is_whole_after_all_this(server: Served):
     assert found["length"] > 0
 
 
-def test_an_archive_cannot_write_outside(server: Served):
-    import zipfile
-
+def packed(**files: bytes) -> bytes:
     data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        archive.writestr("../../evil.jpg", b"x")
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("archive", "wanted"),
+    [
+        (packed(**{"../../evil.jpg": b"x"}), (422, "unsafe_path")),
+        (packed(**{"Ann/1.jpg": b"x", "/tmp/evil.txt": b"x"}), (422, "unsafe_path")),  # noqa: S108 - refused
+        (packed(**{"Ann/1.jpg": bytes(65 << 20)}), (413, "too_large")),  # 64 KiB of zip
+        (b"no zip at all", (422, "broken_archive")),
+        (packed(**{"readme.txt": b"x"}), (422, "number_of_photos")),
+    ],
+    ids=["outside", "absolute", "bomb", "no-zip", "no-photo"],
+)
+def test_an_archive_that_could_do_harm_is_refused_at_once(
+    server: Served, archive: bytes, wanted: tuple[int, str]
+):
     with server.client() as http:
         asked = http.post(
-            "/v1/jobs", params={"kind": "enrol_zip"}, content=data.getvalue(),
+            "/v1/jobs", params={"kind": "enrol_zip"}, content=archive,
+            headers={"Content-Type": "application/zip"},
+        )  # fmt: skip
+        assert code(asked) == wanted
+        assert http.get("/v1/jobs").json()["items"] == []
+    assert logged(server, wanted, "/v1/jobs", "admin")
+    assert not list(server.database.parent.parent.rglob("evil*"))
+    assert not list(server.database.with_suffix(".jobs").glob("*"))
+
+
+def test_a_job_that_fails_is_in_the_log(server: Served):
+    """A photo whose bytes are not those that were packed: seen only while it is unpacked."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("Ann/1.jpg", b"the bytes")
+    broken = data.getvalue().replace(b"the bytes", b"THE BYTES")
+    with server.client() as http:
+        asked = http.post(
+            "/v1/jobs", params={"kind": "enrol_zip"}, content=broken,
             headers={"Content-Type": "application/zip"},
         )  # fmt: skip
         assert asked.status_code == 202
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            job = http.get(f"/v1/jobs/{asked.json()['uid']}").json()
-            if job["state"] in ("done", "failed"):
-                break
-            time.sleep(0.2)
-    assert job["state"] == "failed"
-    assert "outside" in job["error"]["message"]
-    assert not list(server.database.parent.parent.rglob("evil.jpg"))
+        uid, state = asked.json()["uid"], "waiting"
+        while state in ("waiting", "running"):
+            time.sleep(0.1)
+            job = http.get(f"/v1/jobs/{uid}").json()
+            state = job["state"]
+        assert (state, job["error"]["code"]) == ("failed", "broken_archive")
+        row = http.get("/v1/audit", params={"action": "job_failed"}).json()["items"][0]
+    assert (row["subject"], row["actor"]) == (uid, "key:admin")
+    assert row["details"] == {"kind": "enrol_zip", "code": "broken_archive"}
+
+
+def test_a_site_that_is_none_is_refused_before_the_work_begins(server: Served):
+    with server.client() as http:
+        told = code(http.post("/v1/jobs", params={"kind": "purge", "site": "a\0b"}))
+        assert told == (422, "invalid_name")
+    assert logged(server, told, "/v1/jobs", "admin")
 
 
 def test_a_thousand_guesses(server: Served):
@@ -303,8 +427,8 @@ def test_a_thousand_guesses(server: Served):
         assert http.post("/v1/session", json={"key": fresh}).status_code == 201
         right = {"Authorization": f"Bearer {fresh}"}
         assert httpx.get(f"{server.url}/v1/people", headers=right).status_code == 200
-    assert logged(server, "wrong_key") >= 1
-    assert logged(server, "too_many_failures") >= 1
+    for told in ((401, "wrong_key"), (429, "too_many_failures")):
+        assert logged(server, told)["private"] == {"address": "127.0.0.1"}
 
 
 def make_key(database: Path, name: str) -> str:

@@ -6,8 +6,10 @@ import datetime as dt
 import ipaddress
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from enroll.folder import NamedPhoto, PeopleFolder
 from enroll.person import enroll_people
+from store.keys import add_key, revoke_key
 from verify.opening import Parts, Places
 from vultus import Client
+from web.tokens import new_key, parse_key, seal_secret
 
 if TYPE_CHECKING:
     from .conftest import Served
@@ -74,12 +78,12 @@ def worker_of(http: httpx.Client) -> str:
 
 
 @contextmanager
-def both(served: Served) -> Iterator[list[httpx.Client]]:
-    """A connection to each of two workers."""
+def both(served: Served, key: str = "admin") -> Iterator[list[httpx.Client]]:
+    """A connection with a key to each of two workers."""
     with ExitStack() as opened:
         found: dict[str, httpx.Client] = {}
         for _ in range(TRIES):
-            http = opened.enter_context(served.client())
+            http = opened.enter_context(served.client(key))
             found.setdefault(worker_of(http), http)
             if len(found) == 2:
                 break
@@ -99,6 +103,35 @@ def test_tls_is_spoken_with_the_given_certificate(wide: Served):
     plain = wide.url.replace("https", "http")
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"{plain}/health/live")
+
+
+def test_a_key_that_is_revoked_ends_in_every_worker(wide: Served):
+    uid, key = new_key()
+    secret = parse_key(key)
+    assert secret is not None
+    place = Places(database=str(wide.database))
+    with Parts(place) as parts, parts.store.begin() as session:
+        add_key(session, uid, "for-a-moment", seal_secret(secret[1]), ["verify"])
+    known = replace(wide, keys=wide.keys | {"for-a-moment": key})
+    with both(known, "for-a-moment") as workers:
+        assert [http.get("/v1/people").status_code for http in workers] == [200, 200]
+        with Parts(place) as parts, parts.store.begin() as session:
+            revoke_key(session, "for-a-moment")
+        time.sleep(1.5)
+        refused = [http.get("/v1/people") for http in workers]
+    assert [one.status_code for one in refused] == [401, 401]
+    assert {one.json()["error"]["code"] for one in refused} == {"key_revoked"}
+    assert refusals(wide, "key_revoked", uid) == 2, "one row of each worker"
+
+
+def refusals(served: Served, reason: str, key: str) -> int:
+    """How many rows the log has about a key, waiting for the second that those may take."""
+    time.sleep(1.5)
+    with served.client() as http:
+        params = {"action": "request_refused", "limit": 200}
+        rows = http.get("/v1/audit", params=params).json()["items"]
+    wanted = {"reason": reason, "key": key}
+    return sum(wanted.items() <= row["details"].items() for row in rows)
 
 
 def test_who_is_enrolled_by_one_worker_is_known_to_the_other_at_once(
@@ -171,6 +204,13 @@ def test_a_challenge_over_http(wide: Served, album: dict[str, list[Path]]):
         assert found["pad"]["outcome"] == result["outcome"]
         again = one.post(f"/v1/people/{uid}/verify", **body)
         assert (again.status_code, again.json()["error"]["code"]) == (403, "replayed")
+        end = one.get("/v1/audit", params={"limit": 200}).json()["items"]
+        while "replayed" not in str(end):
+            time.sleep(0.2)
+            end = one.get("/v1/audit", params={"limit": 200}).json()["items"]
+        row = next(row for row in end if row["details"].get("reason") == "replayed")
+        assert row["details"]["status"] == 403
+        assert row["details"]["key"] == wide.keys["admin"].split("_")[1]
 
 
 def test_postgresql_under_the_server(

@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -24,6 +24,10 @@ from PIL import Image
 from store.keys import add_key
 from verify.opening import Parts, Places
 from web.tokens import new_key, parse_key, seal_secret
+
+if TYPE_CHECKING:
+    from enroll.folder import NamedPhoto
+    from verify.evaluation import VerificationResult
 
 webdriver = pytest.importorskip("selenium.webdriver")
 
@@ -63,6 +67,7 @@ def gallery(album: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFacto
     from enroll.cluster import ClusterRules, cluster_library
     from enroll.folder import NamedPhoto, PeopleFolder
     from enroll.person import enroll_people
+    from verify.report import write_report
 
     root = tmp_path_factory.mktemp("gallery")
     names = list(album)
@@ -75,9 +80,21 @@ def gallery(album: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFacto
     with Parts(Places(database=str(root / "gallery.sqlite3"))) as parts:
         done = list(enroll_people(parts, PeopleFolder(root, photos, "", 0)))
         found = cluster_library(parts, library, ClusterRules())
+        write_report(measured(parts, photos, root / "people"), root / "report.html")
     assert {one.status for one in done} == {"enrolled"}
     assert len(found.clusters) == ENROLLED + 1
     return root / "gallery.sqlite3"
+
+
+def measured(parts: Parts, photos: Sequence[NamedPhoto], folder: Path) -> VerificationResult:
+    """What `vultus evaluate verification --all-pairs` finds on some photos."""
+    from verify.evaluate import PairSource, Rules, evaluate_verification
+
+    for photo in photos:
+        (folder / photo.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(str(photo.source)), folder / photo.name)
+    rules = Rules(quiet=True)
+    return evaluate_verification(parts.embedder, folder, PairSource(), rules)
 
 
 def make_keys(database: Path) -> dict[str, str]:
@@ -106,8 +123,9 @@ def served(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = place / "server.log"
+    report = str(gallery.parent / "report.html")
     command = [sys.executable, "-c", CODE, "serve", "--port", str(port), "--database",
-               str(database), "--lockout", "off"]  # fmt: skip
+               str(database), "--lockout", "off", "--report", report]  # fmt: skip
     environment = kept | {"PYTHONPATH": str(ROOT)}
     with log.open("w") as written:
         process = subprocess.Popen(command, env=environment, stderr=written, stdout=written)

@@ -18,6 +18,9 @@ from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402 -
 from selenium.webdriver.common.keys import Keys  # noqa: E402 - needs selenium
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402 - needs selenium
 
+from enroll.cluster import ClusterRules, cluster_library  # noqa: E402 - after the skips
+from verify.opening import Parts, Places  # noqa: E402 - after the skips
+
 from .conftest import ENROLLED, Served, film  # noqa: E402 - after the skips
 
 RUN_AXE = """
@@ -318,16 +321,98 @@ def test_correcting_faces_of_the_library(reader: Reader):
     reader.wait(lambda: len(unnamed(reader)) == ENROLLED + 1)
 
 
-def test_answering_suggestions_with_one_key(reader: Reader):
-    with reader.served.client() as http:
-        waiting = http.get("/v1/suggestions").raise_for_status().json()["items"]
+def test_answering_suggestions_with_one_key(reader: Reader, gallery: Path):
+    """Twice as many clusters as people: some belong together, and the page says so."""
+    with Parts(Places(database=str(reader.served.database))) as parts:
+        cluster_library(parts, gallery.parent / "library", ClusterRules(k=2 * (ENROLLED + 1)))
+
+    def stored(what: str) -> list[dict[str, Any]]:
+        with reader.served.client() as http:
+            return list(http.get(f"/v1/{what}").raise_for_status().json()["items"])
+
+    def waiting() -> list[str]:
+        return [one["id"] for one in stored("suggestions")]
+
+    def clusters() -> dict[int, int]:
+        return {one["number"]: one["size"] for one in stored("clusters")}
+
+    def shown(which: str) -> None:
+        """Wait until the page asks about a suggestion."""
+        one = next(one for one in stored("suggestions") if one["id"] == which)
+        images = {url for side in one["sides"] for url in side["faces"]}
+        reader.wait(lambda: images == {
+            image.get_attribute("src").removeprefix(reader.served.url)
+            for image in reader.all("#suggestion img")
+        })  # fmt: skip
+
+    first = stored("suggestions")
+    before = clusters()
+    assert [one["kind"] for one in first[:3]] == ["merge"] * 3
     reader.open("/library")
-    reader.wait(lambda: reader.all("#operations li"))
-    assert reader["asking"].is_displayed() is bool(waiting)
-    for left in range(len(waiting), 0, -1):
-        reader.wait(lambda left=left: f" {left} to look at" in reader["suggestion"].text)
-        reader.press("s")
-    reader.wait(lambda: not reader["asking"].is_displayed())
+    shown(first[0]["id"])
+    assert reader["asking"].is_displayed()
+    assert f"{len(first)} to look at" in reader["suggestion"].text
+    assert "may be one person" in reader["suggestion"].text
+
+    reader.press("y")
+    reader.wait(lambda: len(clusters()) == len(before) - 1)
+    one, other = (side["cluster"] for side in first[0]["sides"])
+    assert clusters()[min(one, other)] == before[one] + before[other]
+    assert first[0]["id"] not in waiting()
+    assert (stored("operations")[0]["kind"], stored("operations")[0]["undone"]) == (
+        "together",
+        None,
+    )
+
+    second = waiting()[0]
+    shown(second)
+    reader.press("n")
+    reader.wait(lambda: second not in waiting())
+    assert stored("operations")[0]["kind"] == "apart"
+    assert len(clusters()) == len(before) - 1
+
+    third, done = waiting()[0], len(stored("operations"))
+    shown(third)
+    reader.press("s")
+    reader.wait(lambda: third not in waiting())
+    assert len(stored("operations")) == done, "to skip says nothing"
+
+    reader.wait(lambda: "Not one person" in "".join(reader.texts("#operations li")[:1]))
+    reader.press("u")
+    reader.wait(lambda: second in waiting())
+    assert stored("operations")[0]["undone"] is not None
+    reader.wait(lambda: "Undone: Not one person" in reader["live"].get_attribute("textContent"))
+    shown(waiting()[0])
+    reader.press("u")
+    reader.wait(lambda: clusters() == before)
+    assert first[0]["id"] in waiting()
+    shown(first[0]["id"])
+
+
+def test_insight_shows_the_evaluation_report(reader: Reader):
+    with reader.served.client() as http:
+        told = http.get("/v1/insight/evaluation").raise_for_status().json()
+        policy = http.get(told["report"]).headers["content-security-policy"]
+    assert {"default-src 'none'", "sandbox"} <= set(policy.split("; "))
+    assert "script-src" not in policy
+    reader.open("/insight")
+    reader.wait(lambda: len(reader.all("#report-charts svg")) == 4)
+    assert reader["report-summary"].text == told["summary"]
+    assert reader.texts("#report-charts h3") == ["ROC", "DET", "Similarities", "Reliability"]
+    rows = reader.texts("#report-points tr")
+    assert len(rows) == len(told["points"]) >= 3
+    for row, point in zip(rows, told["points"], strict=True):
+        assert f"{point['fnmr']['errors']} of {point['fnmr']['trials']}" in row
+    figures = reader["report-figures"].text
+    assert "Equal error rate" in figures
+    assert f"{told['person_pairs']:,} pairs of people" in figures
+    sides = [one.rect["height"] for one in reader.all("#report-charts svg")]
+    assert min(sides) > 100, "drawn, not only there"
+    link = reader.all("#report-own a")[0]
+    assert link.get_attribute("href") == f"{reader.served.url}/v1/insight/report"
+    link.click()
+    reader.wait(lambda: reader.texts("h1") == ["Verification on people"])
+    assert len(reader.all("svg.chart")) >= 3
 
 
 def test_insight_shows_decisions_audit_and_findings(reader: Reader):
@@ -339,6 +424,11 @@ def test_insight_shows_decisions_audit_and_findings(reader: Reader):
     reader["audit"].click()
     reader.wait(lambda: "finding" in reader["findings-state"].text or
                 "Nothing" in reader["findings-state"].text)  # fmt: skip
+    with reader.served.client() as http:
+        found = http.get("/v1/insight/findings").raise_for_status().json()["findings"]
+    assert len(reader.all("#findings > li")) == len(found)
+    newest = reader.texts("#decisions tr")[0]
+    assert "key:admin" in newest
     canvas = reader.all("#map canvas")[0]
     reader.driver.execute_script("arguments[0].focus()", canvas)
     reader.press(Keys.ARROW_RIGHT)

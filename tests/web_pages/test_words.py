@@ -41,6 +41,7 @@ def used() -> set[str]:
     plain |= {f"{key}.{n}" for key in counted for n in ("one", "other")}
     plain |= {f"{prefix}.{end}" for prefix, ends in BUILT.items() for end in ends}
     plain |= {f"outcome.{end}.why" for end in BUILT["outcome"]}
+    plain |= {f"done.{end}.nobody" for end in BUILT["done"]}
     plain |= {"nav.gate", "nav.people", "nav.identify", "nav.library", "nav.insight"}
     return plain | {key for key in TEXT if key.startswith("reason.")}
 

@@ -29,7 +29,7 @@ _RATE: dict[str, Any] = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaxi
 _RATES: dict[str, Any] = {
     "fmr": _RATE | {"examples": [0.001]},
     "unsure": _RATE,
-    "profile": {"type": "string", "maxLength": 200, "examples": ["gate"]},
+    "profile": {"type": "string", "maxLength": 200},
     "on_multiple": {"type": "string", "enum": list(_ONE_FACE)},
 }
 _SEARCH: dict[str, Any] = {

@@ -18,7 +18,9 @@ from starlette.requests import ClientDisconnect
 from embedder.encoder import card_of
 from store.audit import append_event
 from store.jobs import JobRecord, add_job, cancel_job, find_job, jobs_page
+from store.names import clean_site
 from web import schemas, showing
+from web.archives import examine
 from web.auth import Principal
 from web.depends import Cursor, Enroller, Limit, Served, next_of, place_of
 from web.enrolling import ON_MULTIPLE, require_everywhere, require_site
@@ -55,6 +57,7 @@ async def ask(
     `purge` erases what may be kept no longer. The answer comes at once; follow the job by its
     events. It survives a restart of the server.
     """
+    site = None if site is None else clean_site(site)
     require_site(site or "", who)
     if kind not in UPLOADS or who.sites is not None:
         who.require("admin")
@@ -82,7 +85,7 @@ def _add(served: Services, kind: str, given: dict[str, Any], who: Principal, uid
 
 
 async def _receive(request: Request, folder: Path, limit: int) -> None:
-    """The body into a file; nothing stays of one that is too long or breaks off."""
+    """The body into a file; nothing stays of one that is too long, breaks off or is no good."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
     if kind not in ("application/zip", "application/octet-stream"):
         raise BodyUnusable(
@@ -100,6 +103,7 @@ async def _receive(request: Request, folder: Path, limit: int) -> None:
                 await run_in_threadpool(file.write, chunk)
         if size == 0:
             raise BodyUnusable("The body is empty; send a zip of photos.")
+        await run_in_threadpool(examine, folder / ARCHIVE)
     except ClientDisconnect:
         shutil.rmtree(folder, ignore_errors=True)
         raise BodyUnusable("The request ended before its body did.", "incomplete") from None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from sqlalchemy import func, select
 
 from enroll.audit_gallery import audit_gallery
@@ -24,11 +25,18 @@ from verify.decision import rule_at
 from verify.profiles import profiles
 from web import schemas, showing
 from web.depends import Admin, Cursor, Limit, Served, Verifier, next_of, place_of
+from web.errors import NotFound
+from web.services import Services
 
 router = APIRouter(prefix="/v1", tags=["records"])
 _POINTS = 2000
 _EDGES = np.linspace(-1.0, 1.0, 81)
 _RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+# Of a page that is one file: its own style and pictures, no script, nothing from elsewhere.
+_REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; sandbox"
+)
 
 
 @router.get("/calibrations", summary="What says what a similarity means")
@@ -164,6 +172,35 @@ def scores(served: Served, who: Admin) -> schemas.Scores:  # noqa: ARG001 - the 
     rates = [rate for rate in _RATES if rate >= curve.smallest_fmr]
     cuts = [round(rule_at(curve, rate).threshold, 6) for rate in rates]
     return schemas.Scores(edges=_EDGES.round(4).tolist(), thresholds=cuts, fmr=rates, **counts)
+
+
+@router.get("/insight/evaluation", summary="How often the encoder errs")
+def evaluation(served: Served, who: Admin) -> schemas.Evaluation:  # noqa: ARG001 - the scope is the point
+    """Rates with counts and intervals, ROC, DET: of the data the calibration in force is from."""
+    from verify.calibration_report import report_of
+
+    own = None if _report_file(served) is None else "/v1/insight/report"
+    return schemas.Evaluation(**report_of(served.parts.calibration).to_dict(), report=own)
+
+
+@router.get(
+    "/insight/report", summary="The operator's own evaluation report",
+    response_class=Response, responses={200: {"content": {"text/html": {}}}},
+)  # fmt: skip
+def report(served: Served, who: Admin) -> Response:  # noqa: ARG001 - the scope is the point
+    """The HTML page that `vultus evaluate … --report` wrote and `vultus serve --report` named."""
+    file = _report_file(served)
+    if file is None:
+        raise NotFound("There is no report; name one with: vultus serve --report FILE.")
+    headers = {"Content-Security-Policy": _REPORT_POLICY}
+    return Response(file.read_bytes(), media_type="text/html", headers=headers)
+
+
+def _report_file(served: Services) -> Path | None:
+    """The file the server was started with, where it is still there."""
+    named = served.settings.report
+    file = None if named is None else Path(named)
+    return file if file is not None and file.is_file() else None
 
 
 @router.get("/insight/findings", summary="What is wrong in the gallery")

@@ -20,6 +20,9 @@ function axis(x, ticks, title) {
     ...ticks.map((v) => words(x(v), H - B + 17, v.toFixed(1))), words((L + W - R) / 2, H - 2, title)];
 }
 
+/** A chart that the server drew, as an element. */
+export const drawn = (text) => document.adoptNode(new DOMParser().parseFromString(text, "text/html").querySelector("svg"));
+
 /** How similar decisions were, stacked by answer, with the thresholds. */
 export function histogram({ edges, yes, no, unsure, thresholds, fmr }) {
   const totals = yes.map((n, i) => n + no[i] + unsure[i]), all = totals.reduce((a, b) => a + b, 0);
@@ -37,10 +40,10 @@ export function histogram({ edges, yes, no, unsure, thresholds, fmr }) {
   const at = thresholds[fmr.indexOf(0.001)] ?? thresholds[0];
   const cut = at === undefined ? [] : [svg("line", { class: "cut", x1: x(at), x2: x(at), y1: T, y2: H - B }), words(x(at) + 5, T + 10, t("scores.cut"), "start")];
   const keys = el("p", { className: "keys" }, ...["yes", "unsure", "no"].map((name) => el("span", {}, el("i", { className: name }), t(`answer.${name}`))));
-  const drawn = chart(tn("scores.label", all),
+  const shown = chart(tn("scores.label", all),
     svg("line", { class: "grid", x1: L, x2: W - R, y1: y(most), y2: y(most) }), words(L - 8, y(most) + 4, number(most), "end"), words(L - 8, H - B + 4, "0", "end"),
     ...bars, ...cut, ...axis(x, [low, 0.2, 0.4, 0.6, 0.8, 1].filter((v, i, list) => i === 0 || v > list[0]), t("fact.similarity")));
-  return el("div", {}, drawn, keys);
+  return el("div", {}, shown, keys);
 }
 
 /** The calibration: false-match rate (logarithmic) over the threshold. */

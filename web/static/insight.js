@@ -1,5 +1,5 @@
-import { $, ask, badge, complain, el, moment, number, similarity, t, tn } from "./page.js";
-import { curve, histogram, scatter } from "./charts.js";
+import { $, ask, badge, complain, day, el, moment, number, percent, reason, similarity, t, tn } from "./page.js";
+import { curve, drawn, histogram, scatter } from "./charts.js";
 
 ask("GET", "/v1/insight/gallery").then((state) => {
   const shown = [["people", state.people], ["templates", state.templates], ["photos", state.photos], ["decisions", state.decisions],
@@ -7,6 +7,36 @@ ask("GET", "/v1/insight/gallery").then((state) => {
   $("figures").replaceChildren(...shown.map(([key, n]) => el("div", {}, el("dt", {}, t(`gallery.${key}`)), el("dd", {}, number(n)))));
   $("figures").removeAttribute("aria-busy");
 }, complain);
+
+// The evaluation report: the rates behind the calibration in force
+
+const ends = ({ low, high }) => (low === null || high === null ? "" : t("report.ends", { low: percent(low), high: percent(high) }));
+const share = (rate) => (rate.value === null ? t("report.unsupported") : rate.value === 0 ? t("report.none_seen") : percent(rate.value));
+/** A command that breaks between its words only. */
+const command = (text) => el("p", {}, el("code", {}, ...text.split(" ").flatMap((word, i) => [i ? " " : "", el("span", { className: "whole" }, word)])));
+const counted = (rate) => cell(el("span", {}, share(rate), el("small", {}, rate.value === null ? "" : t("report.counted", { ends: ends(rate), errors: number(rate.errors), trials: number(rate.trials) }))));
+
+ask("GET", "/v1/insight/evaluation").then((found) => {
+  $("report-summary").textContent = found.summary;
+  $("report-data").textContent = t("report.data", { source: found.source, people: number(found.people), photos: number(found.photos), day: day(found.created) });
+  const known = found.points.filter((one) => one.fnmr.value !== null);
+  const near = known.reduce((best, one) => (Math.abs(Math.log(one.asked_fmr / 0.001)) < Math.abs(Math.log((best?.asked_fmr ?? 9) / 0.001)) ? one : best), null);
+  const shown = [
+    ...(near ? [[t("report.fnmr", { rate: percent(near.asked_fmr) }), share(near.fnmr), ends(near.fnmr)]] : []),
+    [t("report.eer"), found.eer === null ? t("report.unsupported") : percent(found.eer), ""],
+    [t("gallery.people"), number(found.people), t("report.pairs", { n: number(found.person_pairs) })],
+    [t("report.smallest"), percent(found.smallest_fmr), t("report.smallest.why")],
+  ];
+  $("report-figures").replaceChildren(...shown.map(([label, value, note]) => el("div", {}, el("dt", {}, label), el("dd", {}, value, el("small", {}, note)))));
+  $("report-charts").replaceChildren(...found.charts.map((one) => el("figure", { className: "card" }, el("h3", {}, one.title), drawn(one.svg), el("figcaption", {}, one.reading))));
+  $("report-points").replaceChildren(...found.points.map((one) => el("tr", {},
+    cell(percent(one.asked_fmr)), cell(similarity(one.threshold)), counted(one.fmr), counted(one.fnmr))));
+  $("report-rates").hidden = !found.points.length;
+  $("report-own").hidden = false;
+  $("report-own").replaceChildren(...(found.report
+    ? [el("p", {}, el("a", { href: found.report }, t("report.own")))]
+    : [el("p", {}, t("report.lead")), command("vultus evaluate verification people/ --all-pairs --report report.html"), command("vultus serve --report report.html")]));
+}, (error) => { $("report-summary").textContent = reason(error.code, error.message); });
 
 ask("GET", "/v1/insight/scores").then((found) => {
   $("scores").replaceChildren(histogram(found));

@@ -40,6 +40,7 @@ function show(found, open) {
     group.opened = open.has(group.number);
     // what was read of a cluster stays until it is read again, so that nothing flickers
     if (old?.faces && !stale) Object.assign(group, { faces: old.faces, whole: old.whole, cursor: old.cursor });
+    else if (old?.faces && old.size === group.size) Object.assign(group, { faces: old.faces, old: true });
   }
   wall.set(groups);
 }
@@ -52,14 +53,15 @@ async function reload() {
 
 /** Read more faces of a group. */
 async function fill(group, most) {
-  group.faces ??= [];
-  while (group.faces.length < most && !group.whole) {
+  const faces = group.old ? [] : [...(group.faces ?? [])];
+  while (faces.length < most && !group.whole) {
     const limit = group.opened ? MOST : Math.min(MOST, most);
     const page = await ask("GET", `/v1/clusters/${group.number}/faces?limit=${limit}${group.cursor ? `&cursor=${group.cursor}` : ""}`);
-    group.faces.push(...page.items);
+    faces.push(...page.items);
     group.cursor = page.next;
     group.whole = !page.next;
   }
+  Object.assign(group, { faces, old: false });
   if (group.whole) group.size = group.faces.length;
 }
 
@@ -123,6 +125,7 @@ function tray() {
   if ($("tray").hidden === n > 0) announce(n ? t("library.tray.open") : "");
   $("tray").hidden = n === 0;
   if (!n) return;
+  document.querySelector(".toast")?.remove(); // it would lie over the tray
   $("chosen").textContent = tn("library.chosen", n);
   $("not-them").hidden = n >= chosenOf.size;
   $("not-them").textContent = t("library.not.who", { name: called(chosenOf) });
@@ -157,12 +160,13 @@ async function suggest() {
     hint = items[0] ?? null;
     $("asking").hidden = !hint;
     if (!hint) return;
-    const side = (one) => el("div", { className: "pair" }, ...one.faces.map((url) => el("img", { className: "face", src: url, width: 72, height: 72, alt: "" })));
+    const split = hint.kind === "split", part = (one) => (split ? t("suggest.part", { name: called(named(one)), n: number(one.size) }) : called(named(one)));
+    const side = (one) => el("div", {}, el("small", {}, part(one)), el("div", { className: "pair" }, ...one.faces.map((url) => el("img", { className: "face", src: url, width: 72, height: 72, alt: "" }))));
     const button = (key, answer) => el("button", { type: "button", className: answer === "skip" ? "quiet small" : "small", "data-answer": answer, onclick: () => reply(answer) }, t(`suggest.${answer}`), " ", el("kbd", { "aria-hidden": "true" }, key));
     $("suggestion").replaceChildren(
       side(hint.sides[0]), side(hint.sides[1]),
       el("p", {}, t(`suggest.${hint.kind}`, { one: called(named(hint.sides[0])), other: called(named(hint.sides[1])) })),
-      el("p", { className: "soft" }, t("suggest.evidence", { share: `${Math.round(hint.probability * 100)} %`, value: similarity(hint.similarity), n: number(items.length) })),
+      el("p", { className: "soft" }, t("suggest.evidence", { share: `${Math.min(99, Math.round(hint.probability * 100))}\u00a0%`, value: similarity(hint.similarity), n: number(items.length) })),
       el("div", { className: "row" }, button("Y", "same"), button("N", "different"), button("S", "skip")));
   } catch (error) { complain(error); }
 }
@@ -172,7 +176,10 @@ const reply = (answer) => correct(() => ask("POST", `/v1/suggestions/${hint.id}`
 // What was done, and undoing it
 
 /** What an operation did, in words; a kind that this page does not know, by its name. */
-const what = ({ kind, people }) => (told.text[`done.${kind}`] ? t(`done.${kind}`, { people: people.join(", ") || t("done.nobody") }) : kind);
+const what = ({ kind, people }) => {
+  if (!told.text[`done.${kind}`]) return kind;
+  return people.length ? t(`done.${kind}`, { people: people.join(", ") }) : t(`done.${kind}.nobody`);
+};
 
 async function history() {
   try {

@@ -94,6 +94,8 @@ export function face(url, name, size = 112) {
 
 export const number = (value) => value.toLocaleString("en");
 export const similarity = (value) => value.toFixed(3).replace("-", "−");
+/** A share in percent, three digits at most. */
+export const percent = (rate) => `${Number((rate * 100).toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3 })}\u00a0%`;
 export const oneIn = (rate) => t("rate.one_in", { n: number(Math.round(1 / rate)) });
 export const day = (text) => new Date(text).toLocaleDateString("en", { dateStyle: "medium" });
 export const moment = (text) =>

@@ -22,7 +22,7 @@ async function load() {
   $("facts").textContent = facts.join(" · ");
   $("templates").replaceChildren(...person.items.map((one, i) => el(
     "li", {}, el("img", { className: "face", src: one.crop, width: 112, height: 112, alt: t("person.template", { n: i + 1 }), loading: "lazy" }),
-    el("small", {}, [day(one.created), quality(one.quality)].filter(Boolean).join(" · ")),
+    el("small", {}, day(one.created), el("br"), quality(one.quality)),
     may("enrol") ? el("div", {}, el("button", {
       type: "button", className: "small quiet", "aria-label": t("person.remove.which", { n: i + 1 }), onclick: () => remove(one.uid),
     }, t("person.remove"))) : null,

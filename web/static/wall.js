@@ -152,7 +152,7 @@ export class Wall {
   async fetch(groups) {
     for (const group of groups) {
       const need = group.opened ? group.size : Math.min(group.size, LINES * this.perLine);
-      if ((group.faces && (group.whole || group.faces.length >= need)) || group.loading || group.failed) continue;
+      if ((group.faces && !group.old && (group.whole || group.faces.length >= need)) || group.loading || group.failed) continue;
       if (this.busy >= IN_WORK) return;
       this.load(group, need);
     }

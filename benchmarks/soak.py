@@ -1,0 +1,164 @@
+"""Half an hour of everything: enrol, verify, identify, forget, cluster; memory and files stay flat.
+
+    [VULTUS_DATA=...] PYTHONPATH=. python benchmarks/soak.py [--minutes 30] [--seed 0]
+
+One process, one gallery, generated people (or those of VULTUS_DATA/lfw-dev/train). A model in a
+plain dictionary knows who is enrolled with which photos; every answer is compared with it. Memory
+(resident, after the collector ran) and open descriptors are read after each round. What the table
+calls growth is the median of the last fifth of the rounds over that of the second fifth: the first
+one warms up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from importlib import resources
+from pathlib import Path
+
+from tqdm import tqdm
+
+from vultus import open_gallery
+
+
+def resident() -> float:
+    """Resident memory of this process in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def albums() -> dict[str, list[Path]]:
+    """People with at least three photos."""
+    given = os.environ.get("VULTUS_DATA")
+    root = Path(str(resources.files("enroll") / "people" / "people"))
+    if given:
+        root = Path(given) / "lfw-dev" / "train"
+    found = {folder.name: sorted(folder.glob("*.jpg")) for folder in sorted(root.iterdir())}
+    return {name: photos for name, photos in found.items() if len(photos) >= 3}
+
+
+class Soak:
+    """The gallery, and what must be in it."""
+
+    def __init__(self, place: Path, seed: int) -> None:
+        self.place = place
+        self.gallery = open_gallery(f"sqlite:///{place / 'faces.sqlite3'}")
+        self.people = albums()
+        self.enrolled: dict[str, list[Path]] = {}
+        self.draw = random.Random(seed)  # noqa: S311 - repeatable, no secret
+        self.done: Counter[str] = Counter()
+        self.wrong: list[str] = []
+
+    def round(self) -> None:
+        """One of each, with whoever the dice say."""
+        self.enrol()
+        self.enrol()
+        for _ in range(4):
+            self.verify()
+            self.identify()
+        if len(self.enrolled) > min(40, len(self.people) * 2 // 3):
+            self.forget()
+        if self.done["enrol"] % 20 == 0:
+            self.cluster()
+
+    def enrol(self) -> None:
+        """Somebody who is not there yet, with all photos but one."""
+        free = sorted(self.people.keys() - self.enrolled.keys())
+        if not free:
+            return
+        name = self.draw.choice(free)
+        photos = self.people[name][:-1][:4]
+        folder = self.place / "in" / name
+        folder.mkdir(parents=True)
+        for photo in photos:
+            shutil.copy(photo, folder)
+        told = self.gallery.enroll(folder.parent)
+        shutil.rmtree(folder.parent)
+        self.done["enrol"] += 1
+        if told.enrolled:
+            self.enrolled[name] = photos
+
+    def verify(self) -> None:
+        """An enrolled photo is its person, and not another."""
+        if len(self.enrolled) < 2:
+            return
+        name, other = self.draw.sample(sorted(self.enrolled), 2)
+        photo = self.draw.choice(self.enrolled[name])
+        mine, theirs = self.gallery.verify(name, photo), self.gallery.verify(other, photo)
+        self.done["verify"] += 2
+        if mine.answer == "no":
+            self.wrong.append(f"{photo.name} is not {name}: {mine.similarity:.3f}")
+        if theirs.answer == "yes":
+            self.wrong.append(f"{photo.name} is {other}: {theirs.similarity:.3f}")
+
+    def identify(self) -> None:
+        """Whoever is there is found; whoever was forgotten is not."""
+        name = self.draw.choice(sorted(self.people))
+        photo = self.people[name][0]
+        (told,) = self.gallery.identify(photo, fpir=0.1)  # a rate that a small gallery supports
+        known = [face.who for face in told.faces if face.who.answer == "yes"]
+        found = {who.candidates[0].name for who in known}
+        self.done["identify"] += 1
+        if name in found and name not in self.enrolled:
+            self.wrong.append(f"{name} was forgotten and is found")
+
+    def forget(self) -> None:
+        """Somebody goes."""
+        name = self.draw.choice(sorted(self.enrolled))
+        self.gallery.forget(name)
+        del self.enrolled[name]
+        self.done["forget"] += 1
+
+    def cluster(self) -> None:
+        """A small library."""
+        folder = self.place / "library"
+        folder.mkdir()
+        for name in self.draw.sample(sorted(self.people), 5):
+            for photo in self.people[name][:3]:
+                shutil.copy(photo, folder / f"{name}-{photo.name}")
+        self.gallery.cluster(folder)
+        shutil.rmtree(folder)
+        self.done["cluster"] += 1
+
+
+def main() -> int:
+    """Run for so long and print the table."""
+    parser = argparse.ArgumentParser(description="Half an hour of everything.")
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    memory, files = [], []
+    with tempfile.TemporaryDirectory() as place:
+        soak = Soak(Path(place), given.seed)
+        begun = time.monotonic()
+        bar = tqdm(total=round(given.minutes * 60), unit="s", file=sys.stderr, disable=None)
+        while (passed := time.monotonic() - begun) < given.minutes * 60:
+            soak.round()
+            gc.collect()
+            memory.append(resident())
+            files.append(len(list(Path("/proc/self/fd").iterdir())))
+            bar.update(round(passed) - bar.n)
+        bar.close()
+    fifth = max(1, len(memory) // 5)
+    early, late = statistics.median(memory[fifth : 2 * fifth]), statistics.median(memory[-fifth:])
+    print(f"{given.minutes:g} minutes, {len(memory)} rounds: {dict(soak.done)}")
+    print("what             early     late   growth")
+    print(f"memory, MB    {early:8.1f} {late:8.1f} {late / early - 1:8.1%}")
+    first, last = statistics.median(files[fifth : 2 * fifth]), statistics.median(files[-fifth:])
+    print(f"descriptors   {first:8.0f} {last:8.0f} {last / first - 1:8.1%}")
+    print(f"wrong answers {len(soak.wrong):8}")
+    for line in soak.wrong[:20]:
+        print(f"wrong: {line}")
+    return 1 if soak.wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,121 @@
+"""A fresh head fitted to a teacher's vectors on features of a body that came trained.
+
+The body is run once a picture; the head alone learns from the kept features, many times over in
+the time of one pass of the body. Training then begins near the teacher, not at chance.
+
+A head of the factored form (`embedder.network.narrow_head`) need not learn at all: it is the whole
+head's matrix cut to the directions of the channels in which features vary most, as they count for
+the vector: reduced-rank regression (Izenman, "Reduced-rank regression for the multivariate linear
+model", Journal of Multivariate Analysis 5, 1975), with one covariance for all positions.
+
+Letters: N pictures, C channels, H side of the feature map, P = H·H positions, D dimensions, K
+channels of the factored head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_BATCH, _EPOCHS, _RATE = 256, 12, 2e-3
+
+
+def fit_head(head: nn.Module, features: Tensor, teacher: Tensor, *, seed: int) -> float:
+    """Train a head until its vectors point where the teacher's do; seeded, in place.
+
+    Args:
+        head: feature map (N, C, H, H) → (N, D).
+        features: float16 (N, C, H, H), on the head's device.
+        teacher: float (N, D), unit rows.
+        seed: of the order of the pictures.
+
+    Returns:
+        Mean cosine with the teacher over the last pass.
+    """
+    order = torch.Generator().manual_seed(seed)
+    steps = -(-len(features) // _BATCH)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=_RATE, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, _EPOCHS * steps)
+    head.train()
+    cosine = 0.0
+    for _ in range(_EPOCHS):
+        total = 0.0
+        drawn = torch.randperm(len(features), generator=order).to(features.device)
+        for rows in drawn.split(_BATCH):
+            if len(rows) < 2:
+                continue  # batch normalisation needs two
+            near = functional.cosine_similarity(head(features[rows].float()), teacher[rows])
+            optimizer.zero_grad(set_to_none=True)
+            (1 - near.mean()).backward()
+            optimizer.step()
+            schedule.step()
+            total += float(near.detach().sum())
+        cosine = total / len(features)
+    return cosine
+
+
+def factored(head: nn.Sequential, whole: nn.Sequential, features: Tensor) -> float:
+    """Put a whole head's function into a narrower one, in place, on the features of a body.
+
+    Args:
+        head: `narrow_head`: (N, C, H, H) → (N, D).
+        whole: `sface_head` of the same body.
+        features: float16 (N, C, H, H).
+
+    Returns:
+        Mean cosine between the two heads' vectors over the features.
+    """
+    weight, bias = _affine(whole, features.shape[1])  # (D, C, P), (D,)
+    mean, covariance = _moments(features)  # (C, P), (C, C)
+    values, axes = torch.linalg.eigh(covariance)
+    spread = values.clamp(min=float(values.max()) * 1e-9).sqrt()
+    dim, channels, positions = weight.shape
+    flat = weight.permute(0, 2, 1).reshape(-1, channels)  # (D·P, C)
+    left, sizes, right = torch.linalg.svd(flat @ (axes * spread), full_matrices=False)
+    inner = head[0].out_channels  # K
+    down = right[:inner] @ (axes / spread).T  # (K, C)
+    up = (left[:, :inner] * sizes[:inner]).view(dim, positions, inner).permute(0, 2, 1)
+    lost = weight - (up.permute(0, 2, 1) @ down).permute(0, 2, 1)  # (D, C, P)
+    with torch.no_grad():
+        head[0].weight.copy_(down.view_as(head[0].weight))
+        head[3].weight.copy_(up.reshape(dim, -1))
+        head[3].bias.copy_(bias + (lost * mean).sum(dim=(1, 2)))
+        norm = head[4]
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1.0 - norm.eps)
+        head.eval(), whole.eval()
+        near = [
+            functional.cosine_similarity(head(part.float()), whole(part.float()))
+            for part in features.split(_BATCH)
+        ]
+    return float(torch.cat(near).mean())
+
+
+def _affine(whole: nn.Sequential, channels: int) -> tuple[Tensor, Tensor]:
+    """A whole head as one matrix (D, C, P) and a bias (D,): its normalisations folded in."""
+    first, _, _, matrix, last = whole
+    with torch.no_grad():
+        scale, shift = _folded(first)  # (C,)
+        weight = matrix.weight.view(matrix.out_features, channels, -1)
+        bias = matrix.bias + (weight * shift.view(1, -1, 1)).sum(dim=(1, 2))
+        stretch, move = _folded(last)  # (D,)
+        return weight * scale.view(1, -1, 1) * stretch.view(-1, 1, 1), bias * stretch + move
+
+
+def _folded(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Batch normalisation by its averages, as a factor and a summand."""
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (C, P) of each position, and the covariance (C, C) of channels around it."""
+    count, channels = features.shape[:2]
+    rows = features.reshape(count, channels, -1)
+    mean = rows.mean(dim=0, dtype=torch.float32)
+    total = torch.zeros(channels, channels, device=features.device)
+    for part in rows.split(_BATCH):
+        apart = (part.float() - mean).permute(0, 2, 1).reshape(-1, channels)
+        total += apart.T @ apart
+    return mean, total / (count * rows.shape[2])
