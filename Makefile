@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := vultus.py embedder index store enroll verify migrations web
 SOURCES := $(shell find $(PACKAGES) -name "*.py" -o -name "*.json" -o -name "*.html" -o -name "*.css" -o -name "*.js" -o -name "*.svg" -o -name "*.onnx")
-EXTRAS := cpu faces heic keyring milvus pictures postgres ray web
+EXTRAS := cpu faces heic keyring milvus pictures plot postgres ray web
 # Pinned by hand: torch is another build on each kind of machine.
 TRAIN := kornia|onnxscript|pytorch-metric-learning|tensorboard|torch
 COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet

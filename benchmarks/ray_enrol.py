@@ -4,10 +4,9 @@
 
 The photos are the generated people, each moved and lightened a little so that no two files are
 alike (seed 0), and enrolled into new SQLite galleries. "local" opens the encoder before the clock
-starts; "ray" is timed once the cluster is joined, with the start of its workers, and told a second
-time from the first commit to the last. "store alone" hands photos that were encoded before to the
-store: more than that one process cannot write, whatever the number of machines. Every gallery must
-hold the same rows.
+starts; "ray" is timed once the cluster is joined, with the start of its workers. "store alone"
+hands photos that were encoded before to the store: more than that one process cannot write,
+whatever the number of machines. Every gallery must hold the same rows.
 """
 
 from __future__ import annotations
@@ -99,8 +98,6 @@ def main() -> None:
                 same = found == first
                 print(line(title, len(ends), ends[-1] - begun, same=same), flush=True)
                 if isinstance(engine, RayEngine):
-                    later = sum(end > ends[0] + 0.05 for end in ends)  # after the first group
-                    print(line("  after the first commit", later, ends[-1] - ends[0], same=same))
                     print(f"  {engine.describe()}")
                     stack.close()
 

@@ -83,8 +83,9 @@ class Soak:
         told = self.gallery.enroll(folder.parent)
         shutil.rmtree(folder.parent)
         self.done["enrol"] += 1
-        if told.enrolled:
-            self.enrolled[name] = photos
+        kept = {Path(one.file).name for one in told.outcomes if one.status == "enrolled"}
+        if kept:
+            self.enrolled[name] = [photo for photo in photos if photo.name in kept]
 
     def verify(self) -> None:
         """An enrolled photo is its person, and not another."""
@@ -94,9 +95,9 @@ class Soak:
         photo = self.draw.choice(self.enrolled[name])
         mine, theirs = self.gallery.verify(name, photo), self.gallery.verify(other, photo)
         self.done["verify"] += 2
-        if mine.answer == "no":
+        if mine.match == "no":
             self.wrong.append(f"{photo.name} is not {name}: {mine.similarity:.3f}")
-        if theirs.answer == "yes":
+        if theirs.match == "yes":
             self.wrong.append(f"{photo.name} is {other}: {theirs.similarity:.3f}")
 
     def identify(self) -> None:
@@ -105,7 +106,7 @@ class Soak:
         photo = self.people[name][0]
         (told,) = self.gallery.identify(photo, fpir=0.1)  # a rate that a small gallery supports
         known = [face.who for face in told.faces if face.who.answer == "yes"]
-        found = {who.candidates[0].name for who in known}
+        found = {who.candidates[0].person for who in known}
         self.done["identify"] += 1
         if name in found and name not in self.enrolled:
             self.wrong.append(f"{name} was forgotten and is found")

@@ -8,6 +8,7 @@ Letters: N faces, D dimensions.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,7 +41,7 @@ from store.consent import Consent, record_consent, set_expiry
 from store.errors import ConsentMissing, InvalidName
 from store.facts import SAME_FACE, denied_people
 from store.gallery import pin_space
-from store.names import clean_name, clean_site, composed
+from store.names import clean_name, clean_site
 from store.people import add_person
 from store.photos import PhotoRecord, photo_records, record_face, record_photo
 from store.sync import refresh, save
@@ -232,7 +233,10 @@ class _Run:
     def _settle_all(self, session: Session, batch: list[Encoded]) -> list[Outcome]:
         """What becomes of each photo of a group."""
         self.desk = Desk(session, self.rules.site, self.space)
-        names = {composed(photo.name) for photo in batch}
+        names = set[str]()
+        for photo in batch:
+            with contextlib.suppress(InvalidName):  # told when the photo's turn comes
+                names.add(clean_name(photo.name))
         digests = {photo.looked.digest for photo in batch if photo.looked.digest is not None}
         self.desk.expect(names, digests)
         return [self._settle(session, photo) for photo in batch]

@@ -113,7 +113,8 @@ def _start(ray: Any, address: str | None) -> None:  # noqa: ANN401 - a module
             "HEAD:6379), give --address auto, or leave it out to use this machine alone."
         ) from error
     except RuntimeError as error:
-        raise ClusterUnfit(f"The cluster at {address} cannot be joined: {_words(error)}") from error
+        where = f"The cluster at {address} cannot be joined" if address else "Ray does not start"
+        raise ClusterUnfit(f"{where}: {_words(error)}") from error
 
 
 def _knock(address: str | None) -> None:

@@ -105,7 +105,8 @@ _SHARED = (
     click.option(
         "--runtime",
         type=click.Choice(["openvino", "onnxruntime"]),
-        help="What runs the encoder; default: OpenVINO where it is installed.",
+        help="What runs the encoder; default: OpenVINO where it is installed, and for one photo "
+        "OpenCV, which starts first.",
     ),
     click.option(
         "--max-pixels",

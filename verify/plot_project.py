@@ -56,7 +56,7 @@ def project(
         )
     if wide < dims:
         raise PlotUnusable(f"The vectors have {wide} dimensions: ask for --dims {wide} or less.")
-    there = importlib.util.find_spec("umap") is not None
+    there = umap_is_there()
     if method == "umap" and not there:
         raise PlotToolMissing('UMAP is not installed: pip install "vultus[plot]", or --method pca.')
     if method == "umap" or (method == "auto" and there and count > _FEW):
@@ -66,6 +66,12 @@ def project(
         missing = 'UMAP is not installed (pip install "vultus[plot]")'
         why = f"; {missing if not there else f'{count} vectors are too few for UMAP'}"
     return _components(vectors, dims, why)
+
+
+def umap_is_there() -> bool:
+    """Whether UMAP is installed; the compiled leftovers of an uninstalled one do not count."""
+    spec = importlib.util.find_spec("umap")
+    return spec is not None and spec.loader is not None
 
 
 def _umap(

@@ -134,3 +134,22 @@ def test_people_of_another_site_are_neither_compared_nor_told_of(
     assert (same.status, same.detail) == ("rejected", "this file is enrolled in another site")
     new = next(iter(strangers.values()))[0]
     assert shelf.enroll(new, EnrolmentRules(site="west"), name="Eve")[0].status == "enrolled"
+
+
+def test_a_group_looked_up_at_once_is_checked_as_one_by_one(
+    enrolled: Shelf, names: list[str], vectors: list[NDArray[np.float32]]
+):
+    flat = [vector for some in vectors for vector in some]
+    stranger = np.roll(flat[0], 7)
+    asked = [*flat, stranger]
+    one_by_one, at_once = Lint.of(enrolled.parts), Lint.of(enrolled.parts)
+    at_once.foresee(asked)
+    assert None in at_once._foreseen.values(), "somebody must be far from everybody"
+    found = []
+    for lint in (one_by_one, at_once):
+        lint.remember(stranger, "Somebody else")
+        found.append([lint.check(vector, name) for vector in asked for name in (*names, "New")])
+    assert found[0] == found[1]
+    assert any(found[0])
+    at_once.foresee([])
+    assert at_once._foreseen == {}

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from verify.plot import Cloud, Plot, drawn
 from verify.plot_colours import AGAINST, COLOURS, FOR, MARKS, colour, heat_layer, mark
 from verify.plot_files import content, kind_of
 from verify.plot_page import forget_in_page, plot_page
-from verify.plot_project import project
+from verify.plot_project import project, umap_is_there
 from verify.plot_sources import of_npz, thumbnail
 
 NASTY = '</script><img src=x onerror="alert(1)"> $x_1$ & _ü'
@@ -86,18 +87,25 @@ def test_the_fallback_says_why(monkeypatch: pytest.MonkeyPatch):
         project(vectors, method="umap")
 
 
+def test_leftovers_of_umap_are_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "umap" / "__pycache__").mkdir(parents=True)
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "umap", raising=False)
+    assert not umap_is_there()
+
+
 def test_few_vectors_are_told():
     vectors, _ = groups()
     with pytest.raises(PlotUnusable, match="2 vectors: a picture of 2 dimensions needs 3"):
         project(vectors[:2])
     with pytest.raises(PlotUnusable, match="have 2 dimensions: ask for --dims 2"):
         project(np.ascontiguousarray(vectors[:, :2]), 3)
-    if find_spec("umap"):
+    if umap_is_there():
         assert "5 vectors are too few for UMAP" in project(vectors[:5]).words
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("umap") is None, reason="the extra plot is not installed")
+@pytest.mark.skipif(not umap_is_there(), reason="the extra plot is not installed")
 def test_umap_keeps_neighbours_and_its_seed():
     vectors, labels = groups()
     found = project(vectors, 2, "umap", seed=3)
