@@ -1,6 +1,6 @@
 """Face encoders side by side: pairs, open-set identification, hard captures, speed.
 
-    VULTUS_DATA=... python benchmarks/face_encoders.py [--no-speed] [MODEL ...]
+    VULTUS_DATA=... python benchmarks/face_encoders.py [--no-speed] [--precision bf16] [MODEL ...]
 
 Models by their names, imported ones too. One face a photo of LFW's development pictures by the rule
 `centre`, cut out once for all encoders.
@@ -77,9 +77,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=["sface", "sface-mirror"])
     parser.add_argument("--no-speed", action="store_true", help="leave the times out")
+    parser.add_argument("--precision", choices=["bf16", "fp32"], help="default: each one's own")
     given = parser.parse_args()
     train, test = faces_of("train"), faces_of("test")
-    encoders = {name: opened(name) for name in given.models}
+    runtime = None if given.precision is None else "openvino"
+    encoders = {name: opened(name, runtime, given.precision) for name in given.models}
     table = {name: measured(encoder, train, test) for name, encoder in encoders.items()}
     if not given.no_speed:
         for name, times in speeds(given.models, test.pixels[:SPEED_CROPS]).items():

@@ -44,7 +44,7 @@ SET = "pins_"  # of the development pictures: people with many photos each
 TOPS = (0.47, 0.51)  # upper edge of the masks, share of the side: the eyes' middles lie at 0.46
 EACH, PEOPLE = 8, 90  # photos a person, and people, at most
 FMR = 1e-2
-STEPS, BATCH = 120, 32
+STEPS, BATCH = 100, 32
 _BLOCK = 256
 
 
@@ -211,7 +211,7 @@ def recipe_of(
         name="camera", network=network, init=None if start is None else str(start),
         objectives=(Weighted("distil-vectors", 2.0), Weighted("triplet", options={"margin": 0.3})),
         norms="keep", rest=9, validation=0.0, test=0.0, per_class=4, batch=batch, steps=steps,
-        rate=3e-4, warmup=10, bf16=True, ema=0.95, evaluate=steps, checkpoint=100, seed=seed,
+        rate=4e-5, warmup=10, bf16=True, ema=0.9, evaluate=steps, checkpoint=100, seed=seed,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Bringing a database to the schema that the program wants.
 
-Revisions are numbered with four digits and live in `versions/`; `store.schema.REVISION` names the
+Revisions are numbered with four digits and live in `versions/`; `store.revision.REVISION` names the
 last. An upgrade is one transaction: it happens whole or not at all.
 """
 

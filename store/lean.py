@@ -11,6 +11,7 @@ M templates, D dimensions.
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class Lean:
             url: SQLAlchemy URL or path, as `Store.open` takes it; None: the default file.
         """
         path = _file_of(url)
-        if path is None or not path.is_file():
+        if path is None or not os.path.isfile(path):  # noqa: PTH113 - a Path would raise where it may not look
             return None
         where = f"{path.absolute().as_uri()}?mode=rw"
         try:

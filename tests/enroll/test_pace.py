@@ -43,10 +43,10 @@ def test_threads_add_up_and_the_largest_share_binds():
 
 
 def test_an_enrolment_tells_all_its_stages(
-    shelf: Shelf, album: Callable[..., Path], ann: list[Path]
+    shelf: Shelf, album: Callable[..., Path], people: dict[str, list[Path]]
 ):
     pace = Pace()
-    folder = read_people(album({"Ann": ann[:3]}))
+    folder = read_people(album({"Ann": next(iter(people.values()))[:3]}))
     list(enroll_people(shelf.parts, folder, pace=pace))
     told = pace.report()
     assert pace.photos == 3

@@ -255,7 +255,7 @@ class Corrections(RuleBasedStateMachine):
 
 def test_any_order_of_corrections(store: Store, give: Callable[..., Template]):
     rules = settings(
-        max_examples=15 if store.path else 6,  # a server is slower and runs the same statements
+        max_examples=12 if store.path else 4,  # a server is slower and runs the same statements
         stateful_step_count=20,
         deadline=None,
         derandomize=True,
