@@ -19,7 +19,7 @@ demo: .venv/installed
 	$(BIN)/vultus demo --out demo-output
 
 test: check
-	$(BIN)/python -I -m pytest
+	$(BIN)/python -I -m pytest -n auto --dist loadfile
 
 check: .venv/tools
 	$(BIN)/ruff check .

@@ -161,9 +161,12 @@ def _decodings(made: list[Path], people: list[Path]) -> None:
         encoded = read_bytes(path)
         other = next(photo for photo in sorted(file.parent.glob("*.jpg")) if photo != file)
         photos = decode(encoded), decode(encoded, least=least), _decoded(other)
-        found = [embedder.faces(photo, "largest") for photo in photos]
+        rules = ("largest", "all", "largest")
+        found = [embedder.faces(*one) for one in zip(photos, rules, strict=True)]
         if all(found):
-            a, b, c = embedder.encode([one[0] for one in found]).vectors
+            wanted = found[0][0].crop.face.box  # a face of the scene may be the largest
+            same = min(found[1], key=lambda one: float(np.abs(one.crop.face.box - wanted).max()))
+            a, b, c = embedder.encode([found[0][0], same, found[2][0]]).vectors
             rows.append(float(a @ b))
             similar.append((float(a @ c), float(b @ c)))
     whole, reduced = np.array(similar).mean(axis=0)

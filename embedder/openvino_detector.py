@@ -71,13 +71,13 @@ class OpenVinoLooker:
                     self._models.popitem(last=False)
             self._models.move_to_end(known)
             kept = set(self._models)
-        requests = self._per_thread.__dict__.setdefault("requests", {})
-        made_for, request = requests.get(known, (None, None))
+        opened = self._per_thread.__dict__.setdefault("opened", {})
+        made_for, request = opened.get(known, (None, None))
         if made_for is not model:
-            for dropped in requests.keys() - kept:  # a request would keep its graph in memory
-                del requests[dropped]
+            for dropped in opened.keys() - kept:  # a request would keep its graph in memory
+                del opened[dropped]
             request = model.create_infer_request()
-            requests[known] = (model, request)
+            opened[known] = (model, request)
         return request
 
     def _compiled(self, size: tuple[int, int]) -> Any:  # noqa: ANN401 - OpenVINO ships no types

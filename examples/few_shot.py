@@ -48,7 +48,7 @@ from embedder.train import train
 from embedder.train_scores import knn_accuracy
 
 BAG, SHOES, OTHERS = 8, (5, 7, 9), (0, 1, 2, 3, 4, 6)
-BODY_STEPS, HEAD_STEPS = 400, 40
+BODY_STEPS, HEAD_STEPS = 1500, 40
 _BLOCK = 64
 
 

@@ -197,7 +197,7 @@ class Lean:
     def _insert(self, table: str, row: dict[str, Any]) -> int:
         """Insert a row of one of this module's tables; its id."""
         names, marks = ", ".join(row), ", ".join("?" * len(row))
-        query = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - names of ours
+        query = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # names of ours # noqa: S608 # nosec B608
         return self._connection.execute(query, list(map(_stored, row.values()))).lastrowid or 0
 
 
