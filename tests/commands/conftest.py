@@ -205,14 +205,14 @@ def weights(vultus: Vultus) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared(
+def pristine(
     vultus: Vultus,
     album: Path,
     weights: None,  # noqa: ARG001 - skips where they are missing
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Gallery:
-    """Six generated people with four photos each; nothing of it may be changed."""
-    place = tmp_path_factory.mktemp("shared")
+    """Six generated people with four photos each, as they were enrolled: only to be copied."""
+    place = tmp_path_factory.mktemp("pristine")
     probes = {}
     for person in sorted((album / "people").iterdir())[:ENROLLED]:
         files = sorted(person.glob("*.jpg"))
@@ -228,6 +228,12 @@ def shared(
     return Gallery(database, sorted(probes), probes, strangers, place / "people")
 
 
+@pytest.fixture(scope="session")
+def shared(pristine: Gallery, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+    """The gallery that tests ask: decisions come to it, its people stay."""
+    return pristine.copy_to(tmp_path_factory.mktemp("shared"))
+
+
 @pytest.fixture
 def unchanged(shared: Gallery) -> Iterator[Gallery]:
     """The shared gallery, proved to hold the same rows after the test."""
@@ -237,9 +243,9 @@ def unchanged(shared: Gallery) -> Iterator[Gallery]:
 
 
 @pytest.fixture
-def own(shared: Gallery, tmp_path: Path) -> Gallery:
-    """A copy of the shared gallery."""
-    return shared.copy_to(tmp_path / "own")
+def own(pristine: Gallery, tmp_path: Path) -> Gallery:
+    """A gallery of the test's own, with nothing decided yet."""
+    return pristine.copy_to(tmp_path / "own")
 
 
 @pytest.fixture(scope="session")

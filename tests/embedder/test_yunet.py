@@ -12,7 +12,7 @@ from embedder import yunet
 from embedder.detect import YuNetDetector, open_detector
 from embedder.opencv_detector import OpenCvLooker
 from embedder.photo import Photo
-from embedder.weights import digest_of
+from embedder.weights import cache_folder, digest_of
 
 openvino_detector = pytest.importorskip(
     "embedder.openvino_detector", reason="the extra cpu is not installed"
@@ -82,7 +82,7 @@ def test_no_more_graphs_are_kept_than_said(portraits: list[Photo], monkeypatch: 
         for _ in range(2):
             fresh.look(cv2.resize(portraits[0].pixels, (width, 64)), 0.6)
     assert list(fresh._models) == [(-1, -1), (64, 128)]
-    assert set(fresh._per_thread.requests) == {(-1, -1), (64, 128)}
+    assert set(fresh._per_thread.opened) == {(-1, -1), (64, 128)}
 
 
 def test_threads_see_what_one_sees(openvino, portraits: list[Photo]):
@@ -111,9 +111,9 @@ def test_the_detector_runs_where_the_encoder_runs(detector: YuNetDetector):  # n
     assert isinstance(open_detector("yunet", "onnxruntime")._looker, OpenCvLooker)
 
 
-def test_the_graph_is_verified_and_made_anew(own_cache: Path, detector: YuNetDetector):  # noqa: ARG001 - skips
+def test_the_graph_is_verified_and_made_anew(detector: YuNetDetector):  # noqa: ARG001 - skips
     path = yunet.model_path()
-    assert path.parent == own_cache
+    assert path.parent == cache_folder()
     good = path.read_bytes()
     path.write_bytes(good[:-1] + b"\0")
     assert yunet.model_path() == path
