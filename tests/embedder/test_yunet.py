@@ -1,7 +1,6 @@
 """YuNet's plain graph and our decoding beside OpenCV's FaceDetectorYN."""
 
 import threading
-from pathlib import Path
 
 import cv2
 import numpy as np
