@@ -91,7 +91,16 @@ class Cuts:
     def sized(
         self, cut: float, a: NDArray[np.float64] | float, b: NDArray[np.float64] | float
     ) -> NDArray[np.float64]:
-        """A cut for the mean over a × b pairs of templates."""
+        """A cut for the mean over a × b pairs of templates.
+
+        Args:
+            cut: the cut for a single pair, a cosine.
+            a: how many templates the one side has; a number, or float64 (N,).
+            b: those of the other side, likewise.
+
+        Returns:
+            float64 (N,), or of no dimension for two numbers: cosines.
+        """
         spread = np.sqrt(_SHARED + (1 - _SHARED) * (1 / a + 1 / b) / 2)
         return np.asarray(self.strangers + (cut - self.strangers) * spread)
 
