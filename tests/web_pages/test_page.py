@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ from PIL import Image
 axe = pytest.importorskip("axe_core_python")
 pytest.importorskip("selenium")
 
+from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402 - as below
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402 - needs selenium
 from selenium.webdriver.common.keys import Keys  # noqa: E402 - needs selenium
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402 - needs selenium
@@ -291,9 +292,18 @@ def test_correcting_faces_of_the_library(reader: Reader):
     def sizes() -> tuple[int, int]:
         return len(tiles("First Name")), len(tiles("Second Name"))
 
+    def dragged(what: Callable[[], Any], to: Callable[[], Any]) -> bool:
+        """Whether it went; not, if the wall was drawn anew while the mouse took hold of it."""
+        hand = ActionChains(reader.driver)
+        try:
+            hand.drag_and_drop(what(), to()).perform()
+        except StaleElementReferenceException:
+            hand.reset_actions()
+            return False
+        return True
+
     reader.wait(lambda: sizes() == (3, 3))
-    drag = ActionChains(reader.driver).drag_and_drop
-    drag(tiles("Second Name")[0], tiles("First Name")[0]).perform()
+    reader.wait(lambda: dragged(lambda: tiles("Second Name")[0], lambda: tiles("First Name")[0]))
     reader.wait(lambda: sizes() == (4, 2))
     tiles("First Name")[0].click()
     assert reader["not-them"].text == "Not First Name"
@@ -304,8 +314,12 @@ def test_correcting_faces_of_the_library(reader: Reader):
     reader["as-new"].click()
     reader["cluster-name"].send_keys("Third Name", Keys.ENTER)
     reader.wait(lambda: (*sizes(), len(tiles("Third Name"))) == (2, 2, 1))
-    heads = {one.text.split("\n")[0]: one for one in reader.all(".line.head")}
-    drag(heads[unnamed(reader)[-1]], heads["Third Name"]).perform()
+
+    def head(name: str) -> Any:
+        return next(one for one in reader.all(".line.head") if one.text.split("\n")[0] == name)
+
+    last = unnamed(reader)[-1]
+    reader.wait(lambda: dragged(lambda: head(last), lambda: head("Third Name")))
     reader.wait(lambda: len(tiles("Third Name")) == 2)
 
     def undone() -> int:
