@@ -75,7 +75,7 @@ def test_a_rate_is_proposed(people, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["magic"], "known are mnist-triplet"),
+        (["magic"], "known are vultus-face-1,.*mnist-triplet"),
         ([], "names no pictures"),
         (["--data", "x", "--augmentation", "digits", "--batch", "1"], "batch is 1"),
         (["--data", "x", "--objectives", "triplet:much"], "triplet:0.5"),
