@@ -99,6 +99,8 @@ class Slope(nn.PReLU):
 
 
 class _Slope(torch.autograd.Function):
+    """(N, C, H, W) and slopes (C,) → (N, C, H, W); gradients have the shapes of their inputs."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:  # noqa: ANN401 - torch's context
         ctx.save_for_backward(x, slope)

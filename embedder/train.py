@@ -555,7 +555,8 @@ class _Gather(torch.autograd.Function):
 
     Every process computes the same loss of all rows, and shared gradients are averaged over the
     processes, so that each one's share is multiplied by their number: the sum is the gradient a
-    single process would have had.
+    single process would have had. Forward: rows (N, D) of this process → (B, D) of all; backward:
+    their gradient (B, D) → (N, D).
     """
 
     @staticmethod
