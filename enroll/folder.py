@@ -84,7 +84,8 @@ def find_photos(root: Path) -> tuple[list[Path], int]:
     """All photos under a folder, sorted by path, and how many other files there are.
 
     Hidden files and folders are passed over, and the thumbnails and links of a contact sheet;
-    links to folders are not followed, so a loop of links ends.
+    links to folders are not followed, so a loop of links ends. A folder below that may not be
+    listed stands among the photos, so that it is told of like a photo that cannot be read.
 
     Raises:
         FolderUnusable: it does not exist or cannot be read.
@@ -93,16 +94,17 @@ def find_photos(root: Path) -> tuple[list[Path], int]:
     label = printable(root)
     if not stat.S_ISDIR(_mode(root)):
         raise FolderUnusable(f"{label} is no folder: give a folder of photos, or one photo.")
-    if not os.access(root, os.R_OK | os.X_OK):
+    closed: list[Path] = []
+    files = list(_walk(root, closed))
+    if root in closed or not os.access(root, os.R_OK | os.X_OK):
         raise FolderUnusable(f"{label} may not be read: check its permissions.")
-    files = list(_walk(root))
-    photos = sorted(path for path in files if is_photo_name(path))
-    if not photos:
+    photos = [path for path in files if is_photo_name(path)]
+    if not photos and not closed:
         raise NothingToEnroll(
             f"{label} holds no photo ({len(files)} other files): name a folder with pictures, "
             "people/Name/*.jpg or people/Name.jpg."
         )
-    return photos, len(files) - len(photos)
+    return sorted([*photos, *closed]), len(files) - len(photos)
 
 
 def _mode(root: Path) -> int:
@@ -116,8 +118,11 @@ def _mode(root: Path) -> int:
     raise FolderUnusable(f"{printable(root)} {why}: give a folder of photos, or one photo.")
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root):
+def _walk(root: Path, closed: list[Path]) -> Iterator[Path]:
+    def refused(error: OSError) -> None:
+        closed.append(Path(error.filename))
+
+    for folder, folders, files in os.walk(root, onerror=refused):
         ours = SHEET_FOLDERS if set(files) >= SHEET_FILES else ()
         folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in ours)
         yield from (Path(folder) / name for name in files if not name.startswith("."))

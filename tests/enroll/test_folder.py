@@ -172,6 +172,26 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pyte
         find_photos(tmp_path)
 
 
+def test_a_folder_below_that_may_not_be_listed_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    touch(tmp_path, "Ann/1.jpg", "Bob/1.jpg", "Cid/in/1.jpg", "notes.txt")
+    scan = os.scandir
+
+    def scandir(path: str) -> object:  # holds for root too
+        if Path(path).name in {"Bob", "in"}:
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(module.os, "scandir", scandir)
+    assert pairs(tmp_path) == [("Ann/1.jpg", "Ann"), ("Bob", "Bob"), ("Cid/in", "Cid")]
+    assert find_photos(tmp_path)[1] == 1
+    with pytest.raises(FolderUnusable, match="Bob may not be read: check its permissions"):
+        find_photos(tmp_path / "Bob")
+    (tmp_path / "Ann").rename(tmp_path / "in")
+    assert find_photos(tmp_path)[0] == [tmp_path / name for name in ("Bob", "Cid/in", "in")]
+
+
 NASTY = [b"J\xe9r\xf4me", b"two\nlines", b"bell\x07"]
 
 
