@@ -47,7 +47,7 @@ from embedder.network import EmbeddingNetwork, build, network_card
 from embedder.objectives import TAUGHT, Batch, Objective
 from embedder.recipe import Recipe
 from embedder.start import load_start
-from embedder.train_head import factored, fit_head
+from embedder.train_head import factored, fit_head, regressed
 from embedder.train_log import Log, Row
 
 _VALIDATED = 4096  # pictures looked at in a validation, at most
@@ -379,13 +379,15 @@ def _warm_head(state: State, feed: Feed, parts: Split) -> None:
             for i in range(0, count, _AT_ONCE)
         ]
     features, head = torch.cat(found), state.network.head
+    wanted = torch.from_numpy(taught[chosen]).to(place.device)
     if recipe.network == "sface-narrow":
         whole = build("sface-whole").head.to(place.device)
-        cosine, what = factored(head, whole, features), "the whole head"
+        near = factored(head, whole, features)
+        tell(f"the head was cut to its channels: cosine {near:.4f} with the whole one", place)
+        cosine = regressed(head, features, wanted)
     else:
-        wanted = torch.from_numpy(taught[chosen]).to(place.device)
-        cosine, what = fit_head(head, features, wanted, seed=recipe.seed), "the teacher"
-    tell(f"the head was fitted to {count} pictures: cosine {cosine:.4f} with {what}", place)
+        cosine = fit_head(head, features, wanted, seed=recipe.seed)
+    tell(f"the head was fitted to {count} pictures: cosine {cosine:.4f} with the teacher", place)
     if state.average is not None:
         state.average.load_state_dict(state.network.state_dict())
 

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from torch.nn.functional import cosine_similarity
 
 from embedder import picture
 from embedder.errors import UnknownModel
-from embedder.network import NETWORKS, Slope, build, network_card, parameters_of
+from embedder.network import NETWORKS, Slope, build, network_card, parameters_of, unit
 from embedder.sface import model_path
 
 SIZES = {
@@ -113,6 +115,38 @@ def test_the_quick_slope_is_prelu(bf16):
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=0.02 if bf16 else 1e-5, atol=0.02)
     assert torch.equal(ours.eval()(x), torchs(x))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_unit_whose_normalisation_rests_gives_the_numbers_and_gradients_it_gave(bf16):
+    torch.manual_seed(0)
+    ours = unit(8, 16, groups=8).train()
+    ours[1].running_mean.normal_()
+    ours[1].running_var.uniform_(0.5, 2)
+    ours[1].eval()
+    plain = torch.nn.Sequential(*copy.deepcopy(ours))
+    x = torch.randn(4, 8, 12, 12).contiguous(memory_format=torch.channels_last)
+    found = []
+    for module in (ours, plain):
+        given = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            out = module(given)
+        (out.float() ** 2).mean().backward()
+        found.append([out.float(), given.grad, *(p.grad for p in module.parameters())])
+    assert len(found[0]) == 6  # kernel, scale, shift and slope learn
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(
+            one, other, rtol=0.05 if bf16 else 1e-4, atol=0.03 if bf16 else 1e-6
+        )
+    assert torch.equal(ours.eval()(x), plain.eval()(x))
+
+
+def test_a_unit_that_learns_its_averages_follows_them():
+    torch.manual_seed(0)
+    ours = unit(3, 8).train()
+    before = ours[1].running_mean.clone()
+    ours(torch.randn(4, 3, 8, 8) + 2)
+    assert not torch.equal(ours[1].running_mean, before)
 
 
 def test_the_halved_body_sees_every_second_pixel_as_the_whole_one():

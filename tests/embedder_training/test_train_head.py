@@ -1,8 +1,11 @@
+import numpy as np
+import pytest
 import torch
+from sklearn.linear_model import Ridge
 from torch.nn.functional import cosine_similarity
 
 from embedder.network import narrow_head
-from embedder.train_head import factored, fit_head
+from embedder.train_head import _Moments, factored, fit_head, regressed
 
 CHANNELS, SIDE, DIM, RANK = 24, 3, 8, 6
 
@@ -64,3 +67,33 @@ def test_a_head_is_fitted_to_a_teacher():
     assert all(
         torch.equal(a, b) for a, b in zip(head.parameters(), again.parameters(), strict=True)
     )
+
+
+def test_a_factored_head_is_regressed_to_a_teacher():
+    torch.manual_seed(4)
+    maps = features(1500, 5)
+    inner = torch.linalg.lstsq(
+        torch.randn(RANK, CHANNELS, generator=torch.Generator().manual_seed(0)).T,
+        (maps - 3).permute(1, 0, 2, 3).flatten(1),
+    ).solution.view(RANK, 1500, -1)
+    taught = inner.permute(1, 0, 2).flatten(1) @ torch.randn(RANK * 9, DIM)
+    teacher = torch.nn.functional.normalize(taught)
+    head = narrow_head(CHANNELS, SIDE, DIM, RANK)
+    factored(head, whole_head(), maps.half())
+    before = cosine_similarity(head(maps), teacher).mean()
+    told = regressed(head, maps.half(), teacher)
+    after = cosine_similarity(head.eval()(maps), teacher).mean()
+    assert before < 0.3
+    assert told > 0.95  # on pictures left out; the rest is what unit length takes away
+    assert float(after.detach()) == pytest.approx(told, abs=0.02)
+
+
+def test_what_the_regression_finds_is_the_least_squares_solution():
+    rng = np.random.default_rng(0)
+    rows, wanted = rng.normal(size=(200, 5)), rng.normal(size=(200, 3))
+    weight, bias = _Moments.of(
+        torch.from_numpy(rows).float(), torch.from_numpy(wanted).float()
+    ).solved(0.1)
+    ridge = Ridge(alpha=0.1 * 200 * rows.var(axis=0).mean()).fit(rows, wanted)
+    np.testing.assert_allclose(weight.T, ridge.coef_, atol=1e-5)
+    np.testing.assert_allclose(bias, ridge.intercept_, atol=1e-5)
