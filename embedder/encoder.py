@@ -25,6 +25,7 @@ CARDS = {
     "sface": sface.card(mirror=False),
     "sface-mirror": sface.card(mirror=True),
     "picture": picture.card(),
+    **{name: model_folder.shipped(name).card for name in model_folder.shipped_names()},
 }
 _QUICK = frozenset({"sface", "sface-mirror"})  # what OpenCV reads as it is
 _BATCH = 32
@@ -181,10 +182,10 @@ def card_of(name: str) -> EncoderCard:
     """
     if name in CARDS:
         return CARDS[name]
-    own = model_folder.imported_names()
-    if name in own:
+    imported = model_folder.imported_names()
+    if name in imported:
         return model_folder.imported(name).card
-    raise UnknownModel(f"There is no model {name!r}: known are {', '.join([*CARDS, *own])}.")
+    raise UnknownModel(f"There is no model {name!r}: known are {', '.join([*CARDS, *imported])}.")
 
 
 def open_network_encoder(
@@ -235,15 +236,16 @@ def graph_of(card: EncoderCard) -> tuple[Path, str | None]:
     if card.name == "picture":
         # bf16 moves its vectors to cosine 0.9986, below the 0.9995 that one space demands
         return picture.model_path(), "fp32"
-    if card.name not in CARDS:
-        own = model_folder.imported(card.name)
-        return own.graph(), None if own.precision("openvino") == "bf16" else "fp32"
-    return sface.model_path(), None
+    if card.name in _QUICK:
+        return sface.model_path(), None
+    own = model_folder.own(card.name)
+    return own.graph(), None if own.precision("openvino") == "bf16" else "fp32"
 
 
 def _allowed(card: EncoderCard, asked: str | None) -> str | None:
-    """The runtime to use; not OpenVINO where an imported encoder has other vectors in it."""
-    if card.name in CARDS or not model_folder.imported(card.name).refuses("openvino"):
+    """The runtime to use; not OpenVINO where an encoder has other vectors in it."""
+    carried = card.name in _QUICK or card.name == "picture"
+    if carried or not model_folder.own(card.name).refuses("openvino"):
         return asked
     if asked == "openvino":
         raise DeviceUnavailable(

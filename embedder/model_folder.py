@@ -1,10 +1,11 @@
-"""The user's own encoders: a folder for each, made by `vultus models import`.
+"""Encoders that were trained with Vultus: a folder for each, made by `vultus models import`.
 
     MODELS/NAME/card.json        its card, which file is its graph, how it may be run
                 NAME-fp16.onnx   the graph
 
-MODELS is `VULTUS_MODELS`, else `models` in the user's data folder. A graph is opened only after
-its sha256 was found to be the one its card names.
+MODELS is `VULTUS_MODELS`, else `models` in the user's data folder; those that come with Vultus lie
+beside this file in `encoders`, in the same form. A graph is opened only after its sha256 was found
+to be the one its card names.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from embedder.errors import ModelUnusable, WeightsBroken, WeightsMissing
 from embedder.weights import digest_of
 
 CARD = "card.json"
+SHIPPED = Path(__file__).parent / "encoders"
 _RUNTIMES = {"openvino": ("bf16", "fp32"), "onnxruntime": ("fp32",)}
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedModel:
-    """An encoder of the user's own.
+    """An encoder in the form an import gives it: the user's own, or one that comes with Vultus.
 
     Attributes:
         card: what its weights are.
@@ -81,8 +83,17 @@ def models_folder() -> Path:
 
 def imported_names() -> list[str]:
     """The names of the user's own encoders, in order."""
+    return _names_in(models_folder())
+
+
+def shipped_names() -> list[str]:
+    """The names of the encoders whose weights come with Vultus, in order."""
+    return _names_in(SHIPPED)
+
+
+def _names_in(folder: Path) -> list[str]:
     try:
-        places = sorted(models_folder().iterdir())
+        places = sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
     return [place.name for place in places if (place / CARD).is_file() and place.name[0] != "."]
@@ -98,6 +109,28 @@ def imported(name: str) -> ImportedModel:
     if name not in imported_names():
         raise WeightsMissing(f"There is no imported model {name!r}: vultus models list shows them.")
     return read_imported(models_folder() / name)
+
+
+def shipped(name: str) -> ImportedModel:
+    """One of the encoders whose weights come with Vultus.
+
+    Raises:
+        WeightsMissing: there is none of that name.
+        ModelUnusable: its card was damaged.
+    """
+    if name not in shipped_names():
+        raise WeightsMissing(f"No encoder {name!r} comes with Vultus: vultus models list.")
+    return read_imported(SHIPPED / name)
+
+
+def own(name: str) -> ImportedModel:
+    """An encoder that was trained with Vultus: one that comes with it, or an imported one.
+
+    Raises:
+        WeightsMissing: there is none of that name.
+        ModelUnusable: its card was damaged.
+    """
+    return shipped(name) if name in shipped_names() else imported(name)
 
 
 def read_imported(folder: Path) -> ImportedModel:

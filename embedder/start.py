@@ -120,12 +120,12 @@ def _exported(path: Path) -> Model | None:
 
 def _named(name: str) -> Model:
     try:
-        own = model_folder.imported(name)
+        own = model_folder.own(name)
         return Model(own.graph(), from_dict(own.facts["recipe"]))
     except (EmbedderError, KeyError) as error:
         raise CheckpointBroken(
             f"There is no {name} to begin with: give the folder of a run, of a checkpoint or of "
-            "an exported model, or the name of an imported one that vultus trained (vultus models "
+            "an exported model, or the name of an encoder that vultus trained (vultus models "
             "list)."
         ) from error
 

@@ -12,7 +12,8 @@ from embedder.cli import models
 from embedder.encoder import CARDS, card_of, default_model, known_models
 from embedder.errors import EmbedderError, NotCommercial, WeightsMissing
 from embedder.licences import Commercial, commercial
-from embedder.model_folder import imported, imported_names
+from embedder.model_folder import imported_names, shipped_names
+from embedder.model_folder import own as model_of
 from verify.cli import format_option, leave
 from verify.output import as_json
 
@@ -36,7 +37,7 @@ def _origin(card: EncoderCard) -> str:
 
 def _values(card: EncoderCard) -> dict[str, Any]:
     """A card as JSON values, with what follows from it."""
-    own = None if card.name in CARDS else imported(card.name)
+    own = model_of(card.name) if card.name in {*shipped_names(), *imported_names()} else None
     return {
         **card.to_dict(),
         "origin": _origin(card),
@@ -174,7 +175,8 @@ def verify(names: tuple[str, ...], required: bool, form: str) -> None:
     Those of the encoder `picture` need not be there, unless it is named.
     """
     checks = [_of_file(file, named=bool(names)) for file in _files(names)]
-    checks += [_of_import(name) for name in imported_names() if not names or name in names]
+    own = [*shipped_names(), *imported_names()]
+    checks += [_of_own(name) for name in own if not names or name in names]
     verdicts = [_verdict(name) for name in names or _usable(checks)] if required else []
     if form == "json":
         told = [{k: v for k, v in one.items() if k != "error"} for one in checks]
@@ -201,8 +203,9 @@ def _verdict(name: str) -> dict[str, Any]:
 def _usable(checks: list[dict[str, Any]]) -> list[str]:
     """The encoders whose weights are there."""
     good = {one["file"] for one in checks if one["state"] == "ok"}
-    files = {card.name: next(iter(card.digests)) for card in CARDS.values()}
-    return [name for name, file in files.items() if file in good] + imported_names()
+    own = {*shipped_names(), *imported_names()}
+    files = {card.name: next(iter(card.digests)) for card in known_models()}
+    return [name for name, file in files.items() if file in good or name in own]
 
 
 def _files(names: tuple[str, ...]) -> list[WeightsFile]:
@@ -228,13 +231,14 @@ def _of_file(file: WeightsFile, *, named: bool) -> dict[str, Any]:
         return {**facts, "state": "bad", "says": str(error), "error": error}
 
 
-def _of_import(name: str) -> dict[str, Any]:
-    """What is to be said of an imported encoder."""
+def _of_own(name: str) -> dict[str, Any]:
+    """What is to be said of an encoder that was trained with Vultus."""
     facts: dict[str, Any] = {"file": name, "sha256": None, "error": None}
     try:
-        model = imported(name)
+        model = model_of(name)
         facts |= {"file": model.path.name, "sha256": model.card.digests[model.path.name]}
         path = model.graph()
     except EmbedderError as error:
         return {**facts, "state": "bad", "says": str(error), "error": error}
-    return {**facts, "state": "ok", "says": f"{facts['sha256'][:16]}…  imported, {path}"}
+    says = f"{facts['sha256'][:16]}…  {_origin(model.card)}, {path}"
+    return {**facts, "state": "ok", "says": says}

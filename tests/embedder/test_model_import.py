@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from embedder import model_graph
 from embedder.card import PARITY, EncoderCard
 from embedder.card_file import card_from
-from embedder.encoder import card_of, known_models, open_network_encoder
+from embedder.encoder import CARDS, card_of, known_models, open_network_encoder
 from embedder.errors import (
     DeviceUnavailable,
     ModelExists,
@@ -23,7 +23,15 @@ from embedder.errors import (
     WeightsBroken,
 )
 from embedder.licences import OWN, commercial
-from embedder.model_folder import CARD, imported, imported_cards, models_folder
+from embedder.model_folder import (
+    CARD,
+    imported,
+    imported_cards,
+    imported_names,
+    models_folder,
+    own,
+    shipped_names,
+)
 from embedder.model_graph import least_cosine, probes, try_out
 from embedder.model_import import import_model, remove_model
 
@@ -109,6 +117,31 @@ def test_it_works_by_name_everywhere(models: Path, exported):
     found = open_network_encoder("shoes", runtime="onnxruntime").encode(crops)
     np.testing.assert_allclose(found.vectors, wanted, atol=1e-5)
     assert found.space == done.model.card.space
+
+
+def test_what_comes_with_the_program_is_of_the_same_form(models: Path, exported, monkeypatch):
+    import_model(exported())
+    monkeypatch.setattr("embedder.model_folder.SHIPPED", models)
+    monkeypatch.setenv("VULTUS_MODELS", str(models / "none"))
+    assert (shipped_names(), imported_names()) == (["shoes"], [])
+    monkeypatch.setitem(CARDS, "shoes", own("shoes").card)
+    encoder = open_network_encoder("shoes", runtime="onnxruntime")
+    assert encoder.encode(probes(SIDE, 2)).space == card_of("shoes").space
+    with pytest.raises(ModelExists, match="comes with Vultus"):
+        import_model(exported(), replace=True)
+    (models / "shoes" / "shoes.onnx").write_bytes(b"another")
+    with pytest.raises(WeightsBroken, match="sha256"):
+        open_network_encoder("shoes", runtime="onnxruntime")
+
+
+@pytest.mark.parametrize("name", shipped_names() or [pytest.param("", marks=pytest.mark.skip(
+    reason="no encoder of its own comes with this version"))])  # fmt: skip
+def test_each_encoder_that_comes_along_is_small_and_says_what_it_was_made_from(name: str):
+    model = own(name)
+    assert model.graph().stat().st_size <= 8_000_000
+    assert model.card.weights_licence == "Apache-2.0"
+    assert not commercial(model.card).data, "it was trained on research data"
+    assert {"recipe", "precision", "parity"} <= set(model.facts)
 
 
 def test_a_file_or_a_card_may_be_named(exported):
