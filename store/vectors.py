@@ -46,7 +46,8 @@ def unpack(blobs: Sequence[bytes]) -> NDArray[np.float32]:
         float32 (N, D); (0, 0) without rows.
 
     Raises:
-        InvalidVector: the rows differ in length, so they are not of one space.
+        InvalidVector: the rows differ in length, so they are not of one space, or one is not of
+            unit length: it was damaged, and must not pass for somebody who is not like the probe.
     """
     if not blobs:
         return np.zeros((0, 0), np.float32)
@@ -56,4 +57,14 @@ def unpack(blobs: Sequence[bytes]) -> NDArray[np.float32]:
             "row is damaged; restore the database from a backup then."
         )
     flat = np.frombuffer(b"".join(blobs), STORED)
-    return flat.reshape(len(blobs), -1).astype(np.float32)
+    vectors = flat.reshape(len(blobs), -1).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("nd,nd->n", vectors, vectors)
+    right = np.abs(squares - 1.0) <= 4 * UNIT_TOLERANCE  # of the square; not where it is no number
+    if not right.all():
+        length = float(np.sqrt(squares[~right][0]))
+        raise InvalidVector(
+            f"A stored vector is damaged (its length is {length:.6g}, not 1): restore the database "
+            "from a backup."
+        )
+    return vectors

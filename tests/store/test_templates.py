@@ -59,6 +59,15 @@ def test_vectors_are_stored_bit_by_bit(unit: Callable):
         unpack([b"1234", b"12345678"])
 
 
+@pytest.mark.parametrize("factor", [0.0, 0.99, 2.0, 1e30, np.nan, np.inf])
+def test_a_damaged_row_is_refused_and_not_unlike_everybody(unit: Callable, factor: float):
+    rows = [pack(unit()) for _ in range(3)]
+    with np.errstate(invalid="ignore"):
+        rows[1] = (unit() * np.float32(factor)).astype("<f4").tobytes()
+    with pytest.raises(InvalidVector, match=r"stored vector is damaged .* restore the database"):
+        unpack(rows)
+
+
 def test_only_named_templates_are_logged(store: Store, give: Callable):
     with store.begin() as session:
         ada = add_person(session, "Ada")
