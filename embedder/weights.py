@@ -169,7 +169,13 @@ def _files_in(
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees all of it or nothing of it (fsync, then rename)."""
+    """Write a file so that a reader sees all of it or nothing of it, and a power cut keeps it.
+
+    What is no file (`/dev/stdout`, a named pipe) is written to, never replaced.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as f:
         temporary = Path(f.name)
         try:
@@ -180,6 +186,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last: a rename is not on the disk before."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def fetch(wanted: WeightsFile, progress: Callable[[int], None]) -> Path:

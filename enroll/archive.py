@@ -97,6 +97,8 @@ def export_gallery(
     """
     if file.exists() and not replace:
         raise ArchiveExists(f"{file} exists: give another name, or --force to replace it.")
+    if file.exists() and not file.is_file():  # a device would be replaced by a file of its name
+        raise OutputUnusable(f"{file} cannot be written (it is no file): choose another place.")
     part = file.with_name(f".{file.name}.part")  # the next export takes the place of a broken one
     try:
         handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

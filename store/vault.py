@@ -272,10 +272,21 @@ def _write(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
+        name = ""
+        _sync_folder(path.parent)
     except OSError as error:
         if name:
             Path(name).unlink(missing_ok=True)
         raise KeyUnusable(str(path), (error.strerror or str(error)).lower()) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the file's name last: what it seals may be on the disk before it."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _keyring_read(place: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from sqlalchemy import select, update
 from enroll.archive import export_gallery
 from enroll.archive_format import TABLES
 from enroll.archive_import import Imported, import_gallery
-from enroll.errors import ArchiveExists, ArchiveUnusable
+from enroll.errors import ArchiveExists, ArchiveUnusable, OutputUnusable
 from migrations import ensure_schema
 from store.audit_check import verify_log
 from store.audit_read import read_events
@@ -258,6 +259,15 @@ def test_a_file_that_is_there_is_kept(new: Callable, tmp_path: Path):
     export_gallery(store, file, replace=True)
     assert zipfile.is_zipfile(file)
     assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_is_no_file_is_not_replaced(new: Callable, tmp_path: Path):
+    os.mkfifo(tmp_path / "device")
+    for place in (tmp_path / "device", tmp_path):
+        with pytest.raises(OutputUnusable, match="it is no file"):
+            export_gallery(new(), place, replace=True)
+    assert (tmp_path / "device").is_fifo()
 
 
 class Forger:

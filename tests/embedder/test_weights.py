@@ -1,6 +1,7 @@
 import hashlib
 import os
 import socket
+import stat
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -318,6 +319,35 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: p
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["file"]
+
+
+def test_a_new_name_is_on_the_disk_before_anybody_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    synced: list[tuple[bool, bool]] = []
+    sync = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(handle).st_mode), (tmp_path / "file").exists()))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_atomically(tmp_path / "file", b"data")
+    assert synced == [(False, False), (True, True)]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    seen: list[bytes] = []
+    reader = threading.Thread(target=lambda: seen.append(path.read_bytes()))
+    reader.start()
+    write_atomically(path, b"data")
+    reader.join()
+    assert seen == [b"data"]
+    assert path.is_fifo()
 
 
 def test_a_reader_sees_one_whole_file_or_the_other(tmp_path: Path):

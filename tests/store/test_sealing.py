@@ -1,5 +1,6 @@
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -331,6 +332,21 @@ def test_a_new_master_key_opens_and_the_old_one_does_not(
         session.info["vault"] = Vault()
         with pytest.raises(KeyWrong):
             shown(session)
+
+
+def test_a_new_key_is_on_the_disk_before_anything_is_sealed_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    synced: list[tuple[bool, bool]] = []
+    sync = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(handle).st_mode), (tmp_path / "key").exists()))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    new_key(tmp_path / "key")
+    assert synced == [(False, False), (True, True)]
 
 
 def test_a_running_process_finds_the_new_key_in_its_file(
