@@ -4,7 +4,8 @@
                       state.json          recipe, step, best EER, classes, shape
     run/best/…                            the averaged weights at the best validation
 
-A folder is written under another name, synced, and renamed: it is there whole, or not there.
+A folder is written under another name, synced, and renamed: it is there whole, or not there. One
+that it replaces steps aside first, and is put back if the new one never came.
 All chance of a run follows from seed and step, so no state of a generator needs keeping.
 """
 
@@ -101,11 +102,24 @@ def save(folder: Path, tensors: dict[str, Tensor], recipe: Recipe, facts: dict[s
         for name in (STATE, FACTS, "."):
             _sync(work / name)
         if folder.exists():
-            shutil.rmtree(folder)
-        work.replace(folder)
+            shutil.rmtree(_aside(folder), ignore_errors=True)
+            folder.rename(_aside(folder))
+        work.rename(folder)
         _sync(folder.parent)
+        shutil.rmtree(_aside(folder), ignore_errors=True)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _aside(folder: Path) -> Path:
+    """Where a checkpoint waits until the one that replaces it is there."""
+    return folder.with_name(f".{folder.name}.before")
+
+
+def _put_back(folder: Path) -> None:
+    """Bring back what stepped aside for a checkpoint that never came: its writer was killed."""
+    if not folder.exists() and _aside(folder).exists():
+        _aside(folder).rename(folder)
 
 
 def _sync(path: Path) -> None:
@@ -141,6 +155,7 @@ def find(place: Path) -> Path:
     """
     if (place / FACTS).is_file():
         return place
+    _put_back(place / "best")
     if (place / "best" / FACTS).is_file():
         return place / "best"
     last = latest(place)
@@ -162,6 +177,7 @@ def at_step(run: Path, step: int) -> Path:
 
 def prune(run: Path) -> None:
     """Delete all but the two newest checkpoints of steps, and what a killed run left half done."""
+    _put_back(run / "best")
     steps = sorted(p for p in run.glob("step-*") if _NAME.fullmatch(p.name))
     for folder in [*steps[:-_KEPT], *run.glob(".step-*"), *run.glob(".best.*")]:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,5 @@
 import json
+from contextlib import suppress
 
 import pytest
 import torch
@@ -38,6 +39,30 @@ def test_the_latest_and_the_best(tmp_path):
     assert checkpoint.find(tmp_path) == checkpoint.at_step(tmp_path, 10)
     write(tmp_path / "best")
     assert checkpoint.find(tmp_path) == tmp_path / "best"
+
+
+@pytest.mark.parametrize("moment", ["before", "between", "after"])
+def test_a_best_that_is_replaced_is_never_lost(tmp_path, monkeypatch, moment):
+    """The writer is killed before, between or after the two renames."""
+    write(tmp_path / "best", 1)
+    renamed, real = [], checkpoint.Path.rename
+
+    def rename(self, target):
+        if len(renamed) == ["before", "between", "after"].index(moment):
+            raise KeyboardInterrupt
+        renamed.append(real(self, target))
+
+    with monkeypatch.context() as killed, suppress(KeyboardInterrupt):
+        killed.setattr(checkpoint.Path, "rename", rename)
+        killed.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)  # it does not tidy up
+        write(tmp_path / "best", 2)
+    assert len(renamed) == ["before", "between", "after"].index(moment)
+    found = checkpoint.load(checkpoint.find(tmp_path))
+    assert found.facts["step"] == (2 if moment == "after" else 1)
+    checkpoint.prune(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+    write(tmp_path / "best", 3)
+    assert checkpoint.load(tmp_path / "best").facts["step"] == 3
 
 
 def test_broken_files_are_told(tmp_path):
