@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -136,21 +137,26 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; every failure becomes one line on stderr and an exit code."""
-    sys.exit(_run(arguments))
+    code = _run(arguments)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:  # a full disk: Python would try again at its end, and leave with 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            code = code or FAILURE
+    sys.exit(code)
 
 
 def _run(arguments: list[str] | None) -> int:
     try:
         plain = False if os.environ.get("NO_COLOR") else None  # None: colour on terminals only
         result = cli.main(arguments, prog_name="vultus", standalone_mode=False, color=plain)
-    except click.UsageError as error:
-        error.show()
-        return USAGE
     except click.ClickException as error:
-        error.show()
-        return FAILURE
+        with suppress(OSError):
+            error.show()
+        return USAGE if isinstance(error, click.UsageError) else FAILURE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("vultus: interrupted; what was committed is kept.", err=True)
+        _say("interrupted; what was committed is kept.")
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the one place where everything ends
         return _explain(error)
@@ -163,15 +169,20 @@ def _explain(error: Exception) -> int:
     if os.environ.get("VULTUS_DEBUG"):
         raise error
     if code is not None:
-        click.echo(f"vultus: {error}", err=True)
+        _say(str(error))
         return int(code)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"vultus: {where}{error.strerror or error}.", err=True)
+        _say(f"{where}{error.strerror or error}.")
         return FAILURE
-    click.echo(
-        f"vultus: something unexpected went wrong ({type(error).__name__}: {error}). "
-        "Please report it with the output of the same command under VULTUS_DEBUG=1.",
-        err=True,
+    _say(
+        f"something unexpected went wrong ({type(error).__name__}: {error}). "
+        "Please report it with the output of the same command under VULTUS_DEBUG=1."
     )
     return FAILURE
+
+
+def _say(line: str) -> None:
+    """A line on stderr; where that is on a full disk too, the exit code still holds."""
+    with suppress(OSError):
+        click.echo(f"vultus: {line}", err=True)

@@ -95,6 +95,18 @@ def test_3_schema_behind_names_the_command(vultus: Vultus, own: Gallery):
     assert vultus("db", "check", *own.at).code == 3
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")
+@pytest.mark.parametrize("log", ["told", "full too"])
+def test_3_an_answer_that_cannot_be_written(vultus: Vultus, shared: Gallery, log: str):
+    """A full disk is neither yes nor no, even where it holds stderr as well."""
+    with Path("/dev/full").open("w") as full:
+        err = subprocess.PIPE if log == "told" else full
+        done = vultus.start("people", "list", *shared.at, stdout=full, stderr=err)
+        said = done.communicate(timeout=120)[1]
+    assert done.returncode == 3
+    assert said == ("vultus: No space left on device.\n" if log == "told" else None)
+
+
 def test_3_a_part_of_the_folder_failed(
     vultus: Vultus, shared: Gallery, spoiled: Callable[[str], Path], tmp_path: Path
 ):
