@@ -8,7 +8,10 @@ from __future__ import annotations
 import io
 import os
 import random
+import shutil
+import socket
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -301,12 +304,41 @@ def _write(path: bytes, data: bytes) -> None:
         file.write(data)
 
 
+def _closed(make: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """Make it so that nobody may look into it."""
+
+    def made(path: bytes) -> None:
+        make(path)
+        Path(os.fsdecode(path)).chmod(0)
+
+    return made
+
+
+def _socket(path: bytes) -> None:
+    """A socket; its own path may be too long for the system's call, a name beside it is not."""
+    short = Path(tempfile.mkdtemp()) / "s"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(short))
+    shutil.move(short, Path(os.fsdecode(path)))
+    short.parent.rmdir()
+
+
+def _sparse(path: bytes) -> None:
+    with open(path, "wb") as file:  # noqa: PTH123 - as the others
+        file.truncate(1 << 30)
+
+
 def _link(to: bytes) -> Callable[[bytes], None]:
     return lambda path: Path(os.fsdecode(path)).symlink_to(os.fsdecode(to))
 
 
-def no_files(good: bytes) -> Iterator[Case]:
-    """What has a picture's name and is no file: pipes, devices, folders, links."""
+def no_files(image: Image.Image, good: bytes) -> Iterator[Case]:
+    """What has a picture's name and is no file, or may not be read: pipes, devices, links."""
+    data = encoded(image, "JPEG", comment=b"nobody may read it")
+    yield Case(b"unreadable.jpg", _closed(lambda path: _write(path, data)), BROKEN)
+    yield Case(b"closed folder", _closed(os.mkdir), BROKEN)
+    yield Case(b"socket.jpg", _socket, BROKEN)
+    yield Case(b"sparse.jpg", _sparse, LARGE)
     yield Case(b"pipe.jpg", os.mkfifo, BROKEN)
     yield Case(b"folder.jpg", os.mkdir, frozenset())
     yield Case(b"loop.jpg", _link(b"loop.jpg"), BROKEN)
@@ -316,6 +348,10 @@ def no_files(good: bytes) -> Iterator[Case]:
     yield Case(b"random.jpg", _link(b"/dev/urandom"), BROKEN)
     yield Case(b"process.jpg", _link(b"/proc/self/mem"), BROKEN)
     yield Case(b"up.jpg", _link(b".."), frozenset())
+    yield Case(b"around", _link(b"."), frozenset())
+    yield Case(b"one.jpg", _link(b"another.jpg"), BROKEN)
+    yield Case(b"another.jpg", _link(b"one.jpg"), BROKEN)
+    yield Case(b"tty.jpg", _link(b"/dev/tty"), BROKEN)
     yield Case(b"link.jpg", _link(good), ENROLLED)
 
 
@@ -330,7 +366,7 @@ def corpus(image: Image.Image, cases: int, seed: int, good: bytes) -> list[Case]
     """
     fixed = [
         *misnamed(image, seed), *sizes(), *modes(image), *metadata(image, 120, seed), *faces(image),
-        *named(image, seed), *no_files(good),
+        *named(image, seed), *no_files(image, good),
     ]  # fmt: skip
     rest = max(0, cases - len(fixed))
     return [
