@@ -5,6 +5,7 @@ Removing moves the last row into the gap, so rows have no lasting order: only id
 Letters: N rows stored, D dimensions, M sites, n rows given or asked for.
 """
 
+import math
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from index.errors import UnknownId
 
-__all__ = ["RowStore"]
+__all__ = ["ALIGNED", "RowStore"]
+
+ALIGNED = 64  # bytes of a cache line, and of the widest registers: where rows begin
 
 Number = TypeVar("Number", np.int64, np.float32)
 
@@ -163,7 +166,11 @@ class RowStore:
 
 
 def _grown(array: NDArray[Number], count: int, room: int) -> NDArray[Number]:
-    """Copies the first `count` rows into a new array of `room` rows."""
-    grown = np.empty((room, *array.shape[1:]), dtype=array.dtype)
+    """Copies the first `count` rows into a new array of `room` rows that begins `ALIGNED`."""
+    shape = (room, *array.shape[1:])
+    size = math.prod(shape) * array.dtype.itemsize
+    memory = np.empty(size + ALIGNED, dtype=np.uint8)
+    start = -memory.ctypes.data % ALIGNED
+    grown = memory[start : start + size].view(array.dtype).reshape(shape)
     grown[:count] = array[:count]
     return grown

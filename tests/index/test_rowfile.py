@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from index.errors import IndexFileBroken
 from index.exact import ExactIndex
 from index.rowfile import read_rows
+from index.rows import ALIGNED
 
 Rows = NDArray[np.float32]
 
@@ -39,6 +40,18 @@ def test_vectors_are_mapped_not_read(saved: Path):
     rows, _ = read_rows(saved)
     assert not rows.vectors.flags.writeable
     assert not rows.vectors.flags.owndata
+
+
+@pytest.mark.parametrize("marks", [{}, {"rev": "1"}, {"rev": "12345678", "space": "sface"}])
+def test_rows_begin_with_a_cache_line_in_memory_and_mapped(
+    tmp_path: Path, points: Rows, marks: dict[str, str]
+):
+    index = ExactIndex(16)
+    index.add(np.arange(200), points)
+    assert index._rows.vectors.ctypes.data % ALIGNED == 0
+    index.save(tmp_path / "faces", marks)
+    mapped, _ = read_rows(tmp_path / "faces")
+    assert mapped.vectors.ctypes.data % ALIGNED == 0
 
 
 def test_any_flipped_bit_is_seen_or_harmless(saved: Path, points: Rows):
