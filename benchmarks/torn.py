@@ -128,10 +128,16 @@ def _sectors(at: int, block: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class Disk:
-    """Replays calls below one folder."""
+    """Replays calls below one folder.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the folder.
+        lying: every sync is acknowledged, and nothing is on the disk for that.
+    """
+
+    def __init__(self, root: Path, *, lying: bool = False) -> None:
         self.root = str(root)
+        self.lying = lying
         self.names: dict[str, Node] = {}
         self.certain: dict[str, Node] = {}
         self.moves: list[tuple[str, str, Node | None]] = []  # folder, name, node (None: removed)
@@ -206,6 +212,8 @@ class Disk:
             self.changes += 1
 
     def _fsync(self, call: Call) -> None:
+        if self.lying:
+            return
         node = self.names.get(call.place)
         if node is None:  # a folder: its names are certain
             self._settle(lambda folder, _: folder == call.place)
