@@ -5,9 +5,10 @@
     PYTHONPATH=. python benchmarks/fuzz.py photo --replay
 
 Targets: `photo` (decoding), `pairs` (LFW pair files and csv), `archive` (import), `calibration`
-(JSON), `body` (HTTP bodies). Only the program's own errors may come out; anything else ends the run
-with the input that did it. `--replay` runs every file of the target's folder in tests/corpus, which
-keeps what once failed; the tests do the same.
+(JSON), `body` (HTTP bodies), `index` (its file), `consents` (lists), `sidecar` (XMP). Only the
+program's own errors may come out; anything else ends the run with the input that did it. `--replay`
+runs every file of the target's folder in tests/corpus, which keeps what once failed; the tests do
+the same.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-TARGETS = ("photo", "pairs", "archive", "calibration", "body")
+TARGETS = ("photo", "pairs", "archive", "calibration", "body", "index", "consents", "sidecar")
 KEPT = Path(__file__).resolve().parent.parent / "tests" / "corpus"
-PACKAGES = ["embedder", "verify", "enroll", "store", "web", "PIL", "python_multipart"]
+PACKAGES = ["embedder", "index", "verify", "enroll", "store", "web", "PIL", "python_multipart"]
 _RUNS = re.compile(r"stat::number_of_executed_units: (\d+)")
 _LONG = 10.0  # seconds of processor time that an input may take
 
@@ -130,12 +131,76 @@ def body() -> Callable[[bytes], None]:
     return one
 
 
+def index() -> Callable[[bytes], None]:
+    """Open the bytes as an index file, and search it."""
+    import numpy as np
+
+    from index.errors import VectorIndexError
+    from index.opening import open_with_marks
+
+    file = Path(tempfile.mkdtemp()) / "faces.vultus-index"
+    query = np.eye(8, dtype=np.float32)[:1]
+
+    def one(data: bytes) -> None:
+        file.unlink(missing_ok=True)  # what is mapped is not written to
+        file.write_bytes(data)
+        try:
+            found = open_with_marks(f"exact:{file}", 8).index
+        except VectorIndexError:
+            return
+        if len(found.search(query, 3).ids[0]) != 3:
+            raise AssertionError("a row of neighbours of another length")
+
+    return one
+
+
+def consents() -> Callable[[bytes], None]:
+    """Read the bytes as a list of consents."""
+    from enroll.consents import read_consents
+    from enroll.errors import ConsentsUnusable
+
+    file = Path(tempfile.mkdtemp()) / "consents.csv"
+
+    def one(data: bytes) -> None:
+        file.write_bytes(data)
+        try:
+            read_consents(file)
+        except ConsentsUnusable:
+            return
+
+    return one
+
+
+def sidecar() -> Callable[[bytes], None]:
+    """Read the bytes as a sidecar, and write a name into it."""
+    from enroll.clustering_xmp import Frame, Region, SidecarUnusable, merged, parsed
+
+    frame, region = Frame(640, 480, 6), Region("Ann", (0.1, 0.2, 0.3, 0.4))
+
+    def one(data: bytes) -> None:
+        try:
+            parsed(data)
+        except SidecarUnusable:
+            return
+        try:
+            written = merged(data, frame, [region])
+        except SidecarUnusable:
+            return
+        if "Ann" not in {found.name for found in parsed(written)}:
+            raise AssertionError("the name is not in it")
+
+    return one
+
+
 MAKERS = {
     "photo": photo,
     "pairs": pairs,
     "archive": archive,
     "calibration": calibration,
     "body": body,
+    "index": index,
+    "consents": consents,
+    "sidecar": sidecar,
 }
 
 
@@ -177,6 +242,26 @@ def seeds(target: str) -> list[bytes]:
 
         text = (resources.files("verify") / "data" / "calibration.json").read_text("utf-8")
         return [json.dumps(one).encode() for one in json.loads(text)["spaces"].values()]
+    if target == "index":
+        import numpy as np
+
+        from index.exact import ExactIndex
+
+        file = Path(tempfile.mkdtemp()) / "faces.vultus-index"
+        some = ExactIndex(8)
+        some.add(np.arange(5, dtype=np.int64), np.eye(8, dtype=np.float32)[:5])
+        some.save(file, {"space": "toy-8"})
+        return [file.read_bytes()]
+    if target == "consents":
+        return [
+            b"name,basis,date,reference\nAnn,consent,2026-01-02,file 7\n",
+            '\ufeffname;date;other\nZo\u00eb;2026-01-02;"a\nb"\n'.encode(),
+        ]
+    if target == "sidecar":
+        from enroll.clustering_xmp import Frame, Region, merged
+
+        whole = merged(None, Frame(640, 480, 1), [Region("Bob", (0.1, 0.1, 0.2, 0.2))])
+        return [whole, merged(whole, Frame(640, 480, 8), [Region("Eve", (0.5, 0.5, 0.1, 0.1))])]
     part = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\nabc\r\n'
     field = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nAnn\r\n--x--\r\n'
     return [

@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize("target", ["photo", "pairs", "archive", "calibration", "body"])
+TARGETS = ["photo", "pairs", "archive", "calibration", "body", "index", "consents", "sidecar"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_kept_inputs_are_refused_by_a_sentence(target: str):
     if target == "body":
         pytest.importorskip("python_multipart", reason="the extra web is not installed")
