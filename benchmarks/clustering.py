@@ -77,7 +77,8 @@ def print_methods(vectors: Rows, truth: Labels, cuts: tuple[float, float]) -> di
         return refine(vectors, sized_link(vectors, cut, strangers), cut, strangers).labels
 
     ours: dict[str, Callable[[], Labels]] = {
-        "levelled link": lambda: levelled_link(vectors, cut, strangers),
+        "the default": lambda: levelled_link(vectors, cut, strangers),
+        "levelled link": lambda: levelled_link(vectors, cut, strangers, share=0),
         "sized link": lambda: sized_link(vectors, cut, strangers),
         "sized link, refined": finished,
         "k-means auto, refined": automatic,
@@ -97,6 +98,7 @@ def print_methods(vectors: Rows, truth: Labels, cuts: tuple[float, float]) -> di
     for name, way in {"DBSCAN": dbscan, "average link": average_link}.items():
         tried = {c: way(vectors, c) for c in np.arange(0.36, 0.60, 0.01).round(2).tolist()}
         best = max(tried, key=lambda c: bcubed(tried[c], truth).f)
+        found[f"{name} by hand, {best}"] = tried[best]
         _print_row(f"{name} by hand, {best}", tried[best], truth, 0.0)
     return found
 
@@ -110,22 +112,45 @@ def _print_row(name: str, labels: Labels, truth: Labels, seconds: float) -> None
 def print_confusable(vectors: Rows, truth: Labels, found: dict[str, Labels]) -> None:
     """Photos in a cluster that the other person of the pair dominates, by kind of pair."""
     alike = confusable(vectors, truth)
+    photos = int(np.bincount(truth)[alike].sum())
     random = np.random.default_rng(SEED)
     drawn = [random_pairs(random, int(truth.max()) + 1) for _ in range(DRAWS)]
-    print(f"\nphotos in a cluster dominated by the other: {CONFUSABLE} most alike pairs; random")
-    print(f"ones, mean of {DRAWS} draws and the range of the middle 95 %; all pairs of people")
-    for name in ("levelled link", "sized link", "k-means auto, refined", "graph link"):
+    sized = [pairs_of_the_size(random, truth, alike) for _ in range(DRAWS)]
+    print(f"\nphotos in a cluster dominated by the other: {CONFUSABLE} most alike pairs ({photos}")
+    print("photos, those of somebody in several pairs as often); pairs drawn at random, mean of")
+    print(f"{DRAWS} draws and the range of the middle 95 %; all pairs of people; random pairs of")
+    print("people with as many photos as those of the most alike pairs, mean of the draws")
+    for name in (
+        "the default",
+        "levelled link",
+        "sized link",
+        "k-means auto, refined",
+        "graph link",
+        *(name for name in found if "by hand" in name),
+    ):
         labels = found[name]
         shares = [dominated(labels, truth, pairs) for pairs in drawn]
         low, high = np.quantile(shares, [0.025, 0.975])
         told = f"{dominated(labels, truth, alike):.3%} {np.mean(shares):.4%}"
-        print(f"{name:24} {told} ({low:.3%} to {high:.3%}) {expected(labels, truth):.5%}")
+        told += f" ({low:.3%} to {high:.3%}) {expected(labels, truth):.5%}"
+        like = np.mean([dominated(labels, truth, pairs) for pairs in sized])
+        print(f"{name:24} {told} {like:.4%}")
 
 
 def random_pairs(random: np.random.Generator, people: int) -> NDArray[np.int64]:
     """`CONFUSABLE` pairs of two people: int64 (P, 2)."""
     drawn = random.integers(people, size=(2 * CONFUSABLE, 2))
     return drawn[drawn[:, 0] != drawn[:, 1]][:CONFUSABLE]
+
+
+def pairs_of_the_size(
+    random: np.random.Generator, truth: Labels, alike: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """For each pair (P, 2), two other people with as many photos, drawn at random: int64 (P, 2)."""
+    counts = np.bincount(truth)
+    others = [random.choice(np.flatnonzero(counts == counts[who])) for who in alike.ravel()]
+    pairs = np.array(others).reshape(-1, 2)
+    return pairs[pairs[:, 0] != pairs[:, 1]]
 
 
 def expected(labels: Labels, truth: Labels) -> float:

@@ -5,8 +5,9 @@ nothing twice; the result is a run of numbered clusters, the largest first, whic
 `vultus name NUMBER NAME` turns into people.
 
 The default method needs no number of clusters: average link with a cut that follows the size of
-the clusters, on levelled similarities (`index.levelled.levelled_link`), at the similarity that
-strangers of the calibration reach at a rate of `verify.cuts.CUT_RATE`; see docs/clustering.md. When
+the clusters, on levelled similarities, and parts again what is less alike than it is in itself
+(`index.levelled.levelled_link`), at the similarity that strangers of the calibration reach at a
+rate of `verify.cuts.CUT_RATE`; see docs/clustering.md. When
 the library was clustered before in the same way, new faces join the clusters that are there, and
 the others stay as they are.
 

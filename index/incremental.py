@@ -1,7 +1,9 @@
 """New rows beside clusters that stay as they are.
 
 A new row joins the nearest cluster that takes it, or begins a fresh one with others like it. What
-it joins depends on the clusters of its neighbours alone: labels elsewhere may be anything.
+it joins depends on the clusters of its neighbours alone: labels elsewhere may be anything. Only how
+many clusters there are counts: beside many, one that is tight takes no row that is much less alike
+(`index.parting`).
 
 Letters: M old rows, N new rows, D dimensions, K neighbours, P pairs, B blocks of new rows that
 share a cluster, C clusters that may be joined, E ways to join.
@@ -16,6 +18,7 @@ from index.errors import WrongShape
 from index.kmeans import sums_of
 from index.linkage import require_cuts, sized_link
 from index.neighbors import NO_ID, Neighbors
+from index.parting import LEAST, asked_of, lowest_cut
 
 __all__ = ["join"]
 
@@ -124,7 +127,10 @@ def _gains(
     labels: NDArray[np.int64],
     cuts: tuple[float, float, float],
 ) -> NDArray[np.float64]:
-    """How far each way (E, 2) is above the cut of its sizes: float64 (E,)."""
+    """How far each way (E, 2) is above the cut of its sizes: float64 (E,).
+
+    Beside many clusters, not further than above what the cluster's own cohesion asks for.
+    """
     cut, strangers, shared = cuts
     wanted = np.unique(ways[:, 1])
     rows = np.flatnonzero(np.isin(labels, wanted))
@@ -135,7 +141,13 @@ def _gains(
     a, b = blocks.sizes[block], sizes[place]
     mean = np.vecdot(blocks.sums[block], sums[place]) / (a * b)
     spread = shared + (1 - shared) * (1 / a + 1 / b) / 2
-    return np.asarray((mean - strangers) / np.sqrt(spread) - (cut - strangers), dtype=np.float64)
+    gains = (mean - strangers) / np.sqrt(spread) - (cut - strangers)
+    if len(np.unique(labels)) >= LEAST:
+        pairs = np.maximum(sizes * (sizes - 1), 1)
+        cohesion = ((np.vecdot(sums, sums) - sizes) / pairs)[place]
+        asked = asked_of(cohesion, a + b, lowest_cut(cut, strangers, shared))
+        gains = np.where(b > 1, np.minimum(gains, mean - asked), gains)
+    return np.asarray(gains, dtype=np.float64)
 
 
 def _mixed(

@@ -12,19 +12,23 @@ of score normalization in multilingual speaker recognition", Interspeech 2017). 
 data's own clusters, found without levels first; each is one vote, so that a person with many photos
 counts as one stranger. The median row's similarities stay, and with them the meaning of the cut.
 
+The more people there are, the more of them look like somebody else. So clusters whose parts are
+less alike than these are in themselves are parted again (`index.parting`).
+
 Letters: N rows, D dimensions, P pairs, K clusters.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.arrays import pair_array
 from index.kmeans import sums_of
 from index.linkage import average_rows, joined_rows, sized_link
+from index.parting import LEAST, SHARE, lowest_cut, parted_rows
 
 __all__ = ["levelled_link", "levels"]
 
-_COHORT = 50  # clusters that a level is the mean similarity to
-_LEAST = 4 * _COHORT  # of fewer clusters the most alike are not only strangers: no levels then
+_COHORT = 50  # clusters that a level is the mean similarity to: of `LEAST` those are strangers
 _PRODUCTS = 1 << 24  # float32 similarities in memory at once: 64 MiB
 
 
@@ -35,8 +39,9 @@ def levelled_link(
     apart: NDArray[np.int64] | None = None,
     shared: float = 0.5,
     together: NDArray[np.int64] | None = None,
+    share: float = SHARE,
 ) -> NDArray[np.int64]:
-    """Clusters by `index.linkage.sized_link`, and again with levelled similarities.
+    """Clusters by `index.linkage.sized_link`, again with levelled similarities, and parts.
 
     Where the first pass finds fewer than 200 clusters it is the result.
 
@@ -47,6 +52,7 @@ def levelled_link(
         apart: int64 (P, 2), pairs of rows that must not share a cluster.
         shared: as in `sized_link`.
         together: int64 (P, 2), pairs of rows that share one, however unlike they are.
+        share: as in `index.parting.parted_rows`; 0 parts nothing.
 
     Returns:
         int64 (N,), labels from 0 in the order of each cluster's first row.
@@ -57,14 +63,18 @@ def levelled_link(
         Contradiction: a pair that must be apart is tied together.
     """
     first = sized_link(vectors, cut, strangers, apart, shared, together)
-    if first.max(initial=-1) + 1 < _LEAST:
+    if first.max(initial=-1) + 1 < LEAST:
         return first
     level = levels(vectors, first)
     # One more number a row: (1 - a) (1 - b) is 1 - a - b, but for a b, which is below 0.01.
     last = 1 - (level - np.median(level)) / 2
     rows = np.column_stack([vectors, last]).astype(np.float32)
     labels = average_rows(rows, cut + 1, apart, together)
-    return joined_rows(rows, labels, cut + 1, strangers + 1, apart, shared)
+    labels = joined_rows(rows, labels, cut + 1, strangers + 1, apart, shared)
+    if not share:
+        return labels
+    ties = pair_array(together, len(vectors), "together")
+    return parted_rows(rows, labels, lowest_cut(cut, strangers, shared), ties, share, 1)
 
 
 def levels(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -44,6 +44,19 @@ def test_labels_elsewhere_do_not_matter(families: tuple[Rows, Labels]):
     )
 
 
+def test_beside_many_clusters_a_tight_one_takes_nobody_much_less_alike():
+    size, tight, alike = 220, 0.8, 0.45
+    gram = np.eye(size)
+    gram[:5, :5], gram[5, :5], gram[:5, 5] = tight, alike, alike  # five photos, and somebody else
+    np.fill_diagonal(gram, 1)
+    rows = np.linalg.cholesky(gram).astype(np.float32)
+    old, new = np.delete(rows, 5, axis=0), rows[5:6]
+    labels = np.concatenate([np.zeros(5, dtype=np.int64), np.arange(1, size - 5)])
+    assert join(new, old[:100], labels[:100], 0.45, 0.1).tolist() == [0]
+    assert join(new, old, labels, 0.45, 0.1).tolist() == [size - 5]
+    assert join(new, old[4:], labels[4:], 0.44, 0.1).tolist() == [0]  # one photo has no cohesion
+
+
 def test_pairs_apart_and_together_are_kept(points: Rows):
     old, labels = points[:3], np.array([0, 1, 1])
     new = points[[0, 0, 0]]

@@ -57,6 +57,18 @@ def test_what_is_known_holds_on_levelled_similarities():
         levelled_link(vectors, 0.5, 0.0, foes, together=foes)
 
 
+def test_beside_many_people_who_looks_like_a_person_is_not_one_of_them():
+    others, inside, alike = 240, 0.8, 0.47
+    gram = np.eye(others + 6)
+    gram[-6:-1, -6:-1], gram[-1, -6:-1], gram[-6:-1, -1] = inside, alike, alike
+    np.fill_diagonal(gram, 1)
+    vectors = np.linalg.cholesky(gram).astype(np.float32)
+    ties = np.array([[others, others + 5]])
+    assert sized_link(vectors, 0.45, 0.0)[-6:].tolist() == [others] * 6
+    assert levelled_link(vectors, 0.45, 0.0)[-6:].tolist() == [others] * 5 + [others + 1]
+    assert levelled_link(vectors, 0.45, 0.0, together=ties)[-6:].tolist() == [others] * 6
+
+
 def test_of_few_clusters_there_are_no_levels(points: Rows):
     assert np.array_equal(levelled_link(points, 0.4, 0.0), sized_link(points, 0.4, 0.0))
     assert levelled_link(points[:0], 0.5, 0.0).tolist() == []
