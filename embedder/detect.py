@@ -76,6 +76,10 @@ class Detector(Protocol):
         """The faces of a photo, the most confident first."""
         ...
 
+    def keep(self, room: int) -> None:
+        """Keep no more between two photos than fits into so many bytes, as far as it can."""
+        ...
+
 
 class WholeDetector:
     """The detector for pictures of things: the whole picture is the thing."""
@@ -87,6 +91,9 @@ class WholeDetector:
         """One `Face` without points that covers the whole photo."""
         height, width = photo.pixels.shape[:2]
         return [Face(np.array([0, 0, width, height], dtype=np.float32), None, 1.0)]
+
+    def keep(self, room: int) -> None:
+        """It keeps nothing."""
 
 
 class YuNetDetector:
@@ -120,6 +127,10 @@ class YuNetDetector:
         if not found and long_side <= _SMALL_PHOTO:
             found = self._look(_resized(photo.pixels, FRAME), (height, width))
         return [sighting.face for sighting in _merge(found)]
+
+    def keep(self, room: int) -> None:
+        """Keep no more graphs of the network than fit into so many bytes, as far as it can."""
+        self._looker.keep(room)
 
     def _look(self, frame: NDArray[np.uint8], photo_size: tuple[int, int]) -> list[_Sighting]:
         """One look at one scale.

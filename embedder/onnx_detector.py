@@ -34,3 +34,6 @@ class OnnxLooker:
         planes = np.ascontiguousarray(whole[None, :, :, ::-1].transpose(0, 3, 1, 2), np.float32)
         (anchors,) = self._session.run(None, {self._input: planes})
         return decode(np.asarray(anchors, np.float32)[0], height, width, confidence)
+
+    def keep(self, room: int) -> None:
+        """One session is what it needs; it cannot do with less."""

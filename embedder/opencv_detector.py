@@ -39,6 +39,9 @@ class OpenCvLooker:
             return np.empty((0, 15), np.float32)
         return np.asarray(rows, np.float32)
 
+    def keep(self, room: int) -> None:
+        """A network a thread is what it needs; it cannot do with less."""
+
     def _network(self, confidence: float) -> cv2.FaceDetectorYN:
         network: cv2.FaceDetectorYN | None = getattr(self._per_thread, "network", None)
         if network is None:

@@ -58,6 +58,10 @@ class Looker(Protocol):
         """
         ...
 
+    def keep(self, room: int) -> None:
+        """Keep no more between two looks than fits into so many bytes, as far as it can."""
+        ...
+
 
 def model_path() -> Path:
     """Path of the plain fp32 ONNX file, made on first use and verified on every use.

@@ -69,19 +69,85 @@ def test_a_size_seen_again_gets_its_own_graph_and_the_same_faces(
     fresh = openvino_detector.OpenVinoLooker()
     frame = cv2.resize(portraits[0].pixels, (224, 192))
     looks = [fresh.look(frame, 0.6) for _ in range(3)]
-    assert set(fresh._models) == {(-1, -1), (192, 224)}
+    assert {graph.size for graph in fresh._waiting} == {(-1, -1), (192, 224)}
     for rows in looks:
         assert np.abs(rows - opencv.look(frame, 0.6)).max() <= NEAR
 
 
-def test_no_more_graphs_are_kept_than_said(portraits: list[Photo], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(openvino_detector, "_SIZES", 2)
+def test_a_large_size_gets_none(detector: YuNetDetector):  # noqa: ARG001 - skips without weights
+    """It would be no quicker, and take tens of megabytes."""
     fresh = openvino_detector.OpenVinoLooker()
-    for width in (64, 96, 128):
-        for _ in range(2):
-            fresh.look(cv2.resize(portraits[0].pixels, (width, 64)), 0.6)
-    assert list(fresh._models) == [(-1, -1), (64, 128)]
-    assert set(fresh._per_thread.opened) == {(-1, -1), (64, 128)}
+    for _ in range(3):
+        fresh.look(np.zeros((672, 640, 3), np.uint8), 0.6)
+    assert {graph.size for graph in fresh._waiting} == {(-1, -1)}
+
+
+def test_no_more_graphs_wait_than_there_is_room_for(opencv: OpenCvLooker, portraits: list[Photo]):
+    fresh = openvino_detector.OpenVinoLooker()
+    frames = [cv2.resize(portraits[0].pixels, (width, 64)) for width in (64, 96, 128)]
+    seen = [fresh.look(frame, 0.6) for frame in frames * 2]
+    assert len(fresh._waiting) == 4
+    three = sum(graph.weight for graph in fresh._waiting if graph.size != (64, 128))
+    fresh.keep(three)
+    assert [graph.size for graph in fresh._waiting] == [(64, 64), (64, 96), (64, 128)]
+    fresh.keep(0)
+    assert fresh._waiting == []
+    seen += [fresh.look(frame, 0.6) for frame in frames]
+    assert fresh._waiting == []
+    assert fresh._weight == 0
+    for frame, rows in zip(frames * 3, seen, strict=True):
+        assert np.abs(rows - opencv.look(frame, 0.6)).max(initial=0) <= NEAR
+
+
+def test_a_graph_nobody_asks_for_makes_room(
+    portraits: list[Photo], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(openvino_detector, "_IDLE", 3)
+    fresh = openvino_detector.OpenVinoLooker()
+    one, other = (cv2.resize(portraits[0].pixels, (width, 64)) for width in (64, 96))
+    fresh.look(one, 0.6)
+    fresh.look(one, 0.6)
+    fresh.keep(sum(graph.weight for graph in fresh._waiting) + 1_000_000)
+    for _ in range(2):
+        fresh.look(other, 0.6)
+        assert {graph.size for graph in fresh._waiting} == {(-1, -1), (64, 64)}
+    fresh.look(other, 0.6)
+    assert {graph.size for graph in fresh._waiting} == {(-1, -1), (64, 96)}
+
+
+def test_frames_of_one_size_are_looked_at_side_by_side(
+    detector: YuNetDetector,  # noqa: ARG001 - skips without weights
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(openvino_detector.os, "cpu_count", lambda: 2)
+    fresh = openvino_detector.OpenVinoLooker()
+    size = (64, 64)
+    for _ in range(2):
+        fresh.look(np.zeros((*size, 3), np.uint8), 0.6)
+    with fresh._borrowed(size) as one, fresh._borrowed(size) as other:
+        assert one is not other
+        third = threading.Thread(target=fresh.look, args=(np.zeros((*size, 3), np.uint8), 0.6))
+        third.start()
+        third.join(0.2)
+        assert third.is_alive()  # as many as cores: it waits
+    third.join()
+    assert fresh._opened[size] == 2
+
+
+def test_a_graph_that_cannot_be_opened_is_not_counted(
+    detector: YuNetDetector,  # noqa: ARG001 - skips without weights
+    monkeypatch: pytest.MonkeyPatch,
+):
+    fresh = openvino_detector.OpenVinoLooker()
+
+    def fail(size: tuple[int, int]) -> None:
+        raise MemoryError(size)
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(fresh, "_compiled", fail)
+        fresh.look(np.zeros((64, 64, 3), np.uint8), 0.6)
+    assert fresh._weight == 0
+    assert fresh.look(np.zeros((64, 64, 3), np.uint8), 0.6).shape == (0, 15)
 
 
 def test_threads_see_what_one_sees(openvino, portraits: list[Photo]):
