@@ -40,9 +40,9 @@ def unit_rows(vectors: NDArray[Any], dim: int | None = None) -> NDArray[np.float
     rows: NDArray[np.float32] = np.ascontiguousarray(array, dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # such rows are refused below
         norms = np.sqrt(np.vecdot(rows, rows))
-    wrong = ~(np.abs(norms - 1) <= NORM_TOLERANCE)  # written so that NaN is wrong too
-    if wrong.any():
-        row = int(np.argmax(wrong))
+    right = np.abs(norms - 1) <= NORM_TOLERANCE  # written so that NaN is wrong
+    if not right.all():
+        row = int(np.argmin(right))
         raise NotUnit(
             f"row {row} of vectors has length {norms[row]:.4g}, not 1: divide each row by its "
             "length, and leave out rows that are zero or not finite."

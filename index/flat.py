@@ -212,21 +212,31 @@ class FlatIndex(ABC):
         Where the last proposal is too close to the k-th for single precision to tell them apart,
         more are asked for.
         """
+        total = len(self) if rows is None else len(rows)
+        count = min(k + SPARE, total)
+        guesses, proposed = self._proposals(queries, rows, count)
+        clear = self._clear(guesses, k, total)
+        if clear.all():
+            return self._ranked(queries, proposed, k)
         ids = np.empty((len(queries), k), dtype=np.int64)
         similarities = np.empty((len(queries), k), dtype=np.float32)
-        total = len(self) if rows is None else len(rows)
-        left, count = np.arange(len(queries)), min(k + SPARE, total)
-        while len(left):
-            asked = queries if len(left) == len(queries) else queries[left]
-            guesses, proposed = self._proposals(asked, rows, count)
-            edge = np.sort(guesses, axis=1)  # the last one comes first, the k-th at count - k
-            clear = (edge[:, 0] < edge[:, count - k] - self._slack) | (count == total)
-            if asked is queries and clear.all():
-                return self._ranked(queries, proposed, k)
-            done = left[clear]
-            ids[done], similarities[done] = self._ranked(queries[done], proposed[clear], k)
+        left = np.arange(len(queries))
+        while True:
+            done, some = left[clear], proposed[clear]
+            ids[done], similarities[done] = self._ranked(queries[done], some, k)
             left, count = left[~clear], min(4 * count, total)
+            if not len(left):
+                break
+            guesses, proposed = self._proposals(queries[left], rows, count)
+            clear = self._clear(guesses, k, total)
         return ids, similarities
+
+    def _clear(self, guesses: NDArray[np.float32], k: int, total: int) -> NDArray[np.bool_]:
+        """Of which queries the last proposal (Q, A) is certainly further than the k-th: (Q,)."""
+        count = guesses.shape[1]
+        edge = np.sort(guesses, axis=1)  # the last one comes first, the k-th at count - k
+        clear: NDArray[np.bool_] = edge[:, 0] < edge[:, count - k] - self._slack
+        return np.ones_like(clear) if count == total else clear
 
     def _proposals(
         self, queries: NDArray[np.float32], rows: NDArray[np.int64] | None, count: int

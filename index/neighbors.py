@@ -71,9 +71,10 @@ class Neighbors:
                 f"ids must be int64 and similarities float32, got {ids.dtype} "
                 f"and {similarities.dtype}."
             )
-        if not (similarities[:, :-1] >= similarities[:, 1:]).all() or np.isnan(similarities).any():
+        falling = (similarities[:, :-1] >= similarities[:, 1:]).all()  # not so with a NaN of two
+        if not falling or np.isnan(similarities[:, :1]).any():
             raise NotUnit("similarities must be numbers that descend along each row.")
-        if not np.array_equal(ids == NO_ID, np.isneginf(similarities)):
+        if not ((ids == NO_ID) == (similarities == -np.inf)).all():
             raise NotUnit(f"similarities must be -inf where the id is {NO_ID} and nowhere else.")
 
     def __len__(self) -> int:

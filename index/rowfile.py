@@ -1,10 +1,11 @@
 """One safetensors file per index, written whole or not at all, checked before it is believed.
 
 The file holds the tensors `vectors` F32 (N, D), `ids` I64 (N,) and `sites` I64 (N,), and a metadata
-of strings: `format`, `dim`, `marks` (JSON) and `sha256` over all of these. The vectors are mapped,
-not read: opening costs one pass for the digest (0.3 s for a million rows of 128) and no memory of
-its own. They begin at a multiple of 64 bytes in the file, and so in memory: products of rows that
-straddle a processor's cache lines take a fifth longer.
+of strings: `format`, `dim`, `marks` (JSON) and `sha256` over all of these. Above 64 MiB the vectors
+are mapped, not read: opening costs one pass for the digest (0.3 s for a million rows of 128) and no
+memory of its own. Fewer are copied into memory, where they lie in huge pages and comparing them all
+takes four fifths of the time. They begin at a multiple of 64 bytes in the file and in memory:
+products of rows that straddle a processor's cache lines take a fifth longer.
 
 An engine may keep its search structure in the same file, so that the two never disagree: the string
 `structure` (JSON: its facts, and the shapes of its tensors) and tensors `structure.NAME`, under the
@@ -32,12 +33,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from index.errors import IndexFileBroken
-from index.rows import ALIGNED, RowStore
+from index.rows import ALIGNED, RowStore, grown
 
 __all__ = ["FORMAT", "IndexFile", "Kept", "read_file", "read_rows", "write_rows"]
 
 FORMAT = "vultus-index-1"
 _KINDS = {"vectors": ("F32", "<f4"), "ids": ("I64", "<i8"), "sites": ("I64", "<i8")}
+_COPIED = 1 << 26  # bytes of vectors up to which they are copied: all those that stay flat
 _PIECE = 1 << 22  # bytes per step of the digest
 _DTYPES = {"F32": "<f4", "I64": "<i8", "U8": "|u1"}
 _CODES = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
@@ -62,7 +64,7 @@ class IndexFile:
     """What a file held.
 
     Attributes:
-        rows: the rows, their vectors mapped from the file.
+        rows: the rows, their vectors mapped from the file, or copied where they are few.
         marks: what the owner saved with it.
         kept: the engine's structure, mapped; None without one.
     """
@@ -155,7 +157,10 @@ def read_file(path: str | Path) -> IndexFile:
     ordered = np.sort(ids)  # np.unique takes half a second for a million
     if (ordered[1:] == ordered[:-1]).any():
         raise _broken(path, "an id appears twice")
-    rows = RowStore(ids, arrays["vectors"], sites)
+    vectors = arrays["vectors"]
+    if vectors.nbytes <= _COPIED:
+        vectors = grown(vectors, count, count)
+    rows = RowStore(ids, vectors, sites)
     if kept_facts is None:
         return IndexFile(rows, marks, None)
     own = {key.removeprefix(_PREFIX): arrays[key] for key in extra}

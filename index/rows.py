@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from index.errors import UnknownId
 
-__all__ = ["ALIGNED", "RowStore"]
+__all__ = ["ALIGNED", "RowStore", "grown"]
 
 ALIGNED = 64  # bytes of a cache line, and of the widest registers: where rows begin
 
@@ -160,13 +160,16 @@ class RowStore:
         if count <= len(self._ids) and self._vectors.flags.writeable:
             return
         room = max(count, self._count + self._count // 2, 64)
-        self._ids = _grown(self._ids, self._count, room)
-        self._vectors = _grown(self._vectors, self._count, room)
-        self._sites = _grown(self._sites, self._count, room)
+        self._ids = grown(self._ids, self._count, room)
+        self._vectors = grown(self._vectors, self._count, room)
+        self._sites = grown(self._sites, self._count, room)
 
 
-def _grown(array: NDArray[Number], count: int, room: int) -> NDArray[Number]:
-    """Copies the first `count` rows into a new array of `room` rows that begins `ALIGNED`."""
+def grown(array: NDArray[Number], count: int, room: int) -> NDArray[Number]:
+    """Copies the first `count` rows into a new array of `room` rows that begins `ALIGNED`.
+
+    NumPy asks the system for huge pages where it is of 4 MiB or more.
+    """
     shape = (room, *array.shape[1:])
     size = math.prod(shape) * array.dtype.itemsize
     memory = np.empty(size + ALIGNED, dtype=np.uint8)

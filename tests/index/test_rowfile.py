@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from index import rowfile
 from index.errors import IndexFileBroken
 from index.exact import ExactIndex
 from index.rowfile import read_rows
@@ -36,22 +37,28 @@ def test_the_file_is_a_safetensors_file_for_its_owner_only(saved: Path, points: 
     assert stat.S_IMODE(saved.stat().st_mode) == 0o600
 
 
-def test_vectors_are_mapped_not_read(saved: Path):
+def test_many_vectors_are_mapped_not_read(saved: Path, monkeypatch: pytest.MonkeyPatch):
+    few, _ = read_rows(saved)
+    monkeypatch.setattr(rowfile, "_COPIED", few.vectors.nbytes - 1)
     rows, _ = read_rows(saved)
     assert not rows.vectors.flags.writeable
-    assert not rows.vectors.flags.owndata
+    assert np.array_equal(few.vectors, rows.vectors)
+    few.vectors[0] = 0  # a copy: the file stays as it is
+    assert not np.array_equal(few.vectors, rows.vectors)
 
 
 @pytest.mark.parametrize("marks", [{}, {"rev": "1"}, {"rev": "12345678", "space": "sface"}])
 def test_rows_begin_with_a_cache_line_in_memory_and_mapped(
-    tmp_path: Path, points: Rows, marks: dict[str, str]
+    tmp_path: Path, points: Rows, marks: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
     index = ExactIndex(16)
     index.add(np.arange(200), points)
     assert index._rows.vectors.ctypes.data % ALIGNED == 0
     index.save(tmp_path / "faces", marks)
-    mapped, _ = read_rows(tmp_path / "faces")
-    assert mapped.vectors.ctypes.data % ALIGNED == 0
+    for most in (0, 1 << 20):
+        monkeypatch.setattr(rowfile, "_COPIED", most)
+        rows, _ = read_rows(tmp_path / "faces")
+        assert rows.vectors.ctypes.data % ALIGNED == 0
 
 
 def test_any_flipped_bit_is_seen_or_harmless(saved: Path, points: Rows):
