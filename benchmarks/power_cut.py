@@ -1,7 +1,7 @@
 """The power goes, the disk fills up, a call fails: nothing acknowledged is lost, nothing is torn.
 
     PYTHONPATH=. python benchmarks/power_cut.py [--operations 60] [--cuts 1000] [--faults 120]
-        [--versions 6] [--seed 0] [--only PART …] [--lying]
+        [--versions 6] [--writers NAME …] [--seed 0] [--only PART …] [--lying]
 
 A process enrols, renames, merges, forgets and names people in an SQLite gallery and writes its
 index file; after each operation that returned it acknowledges. Needs strace.
@@ -297,10 +297,12 @@ def _version(name: str, state: Path, allowed: set[int]) -> Iterator[str]:
         yield f"{name}: version {found}, not one of {sorted(allowed)}"
 
 
-def file_cuts(root: Path, versions: int, seed: int, lying: bool) -> tuple[int, list[str]]:
+def file_cuts(
+    root: Path, writers: list[str], versions: int, seed: int, lying: bool
+) -> tuple[int, list[str]]:
     """Part 4, power cuts: after every call, with five shares of what was not synced."""
     done, faults = 0, []
-    for name in WRITERS:
+    for name in writers:
         place = root / name
         for folder in ("state", "own"):
             (place / folder).mkdir(parents=True)
@@ -332,15 +334,17 @@ FILE_FAULTS = (
 )  # fmt: skip
 
 
-def file_faults(root: Path, versions: int, number: int) -> tuple[Counter[str], list[str]]:
+def file_faults(
+    root: Path, writers: list[str], versions: int, number: int
+) -> tuple[Counter[str], list[str]]:
     """Part 4, failing calls, and short writes: how the process ended, and what was wrong."""
     made = library(root)
     ends: Counter[str] = Counter()
     faults = []
     for case in tqdm(range(number), desc="files", unit="fault", file=sys.stderr, disable=None):
-        name = list(WRITERS)[case % len(WRITERS)]
-        call, error = FILE_FAULTS[case // len(WRITERS) % len(FILE_FAULTS)]
-        when = 1 + case // (len(WRITERS) * len(FILE_FAULTS))
+        name = writers[case % len(writers)]
+        call, error = FILE_FAULTS[case // len(writers) % len(FILE_FAULTS)]
+        when = 1 + case // (len(writers) * len(FILE_FAULTS))
         place = root / "fault"
         for folder in ("state", "own"):
             (place / folder).mkdir(parents=True)
@@ -375,6 +379,7 @@ def main() -> int:
     parser.add_argument("--cuts", type=int, default=1000)
     parser.add_argument("--faults", type=int, default=120)
     parser.add_argument("--versions", type=int, default=6, help="of each file")
+    parser.add_argument("--writers", nargs="+", choices=WRITERS, default=list(WRITERS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts")
     parser.add_argument("--lying", action="store_true", help="a disk that ignores syncs")
@@ -413,8 +418,8 @@ def _part(part: str, root: Path, given: argparse.Namespace) -> tuple[int, list[s
             number = max(1, given.faults // 20)
             return *short_writes(root, given.operations, number, given.seed), ""
         case "file-cuts":
-            return *file_cuts(root, given.versions, given.seed, given.lying), ""
-    ends, bad = file_faults(root, given.versions, given.faults)
+            return *file_cuts(root, given.writers, given.versions, given.seed, given.lying), ""
+    ends, bad = file_faults(root, given.writers, given.versions, given.faults)
     return given.faults, bad, str(dict(ends))
 
 
