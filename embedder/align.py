@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from embedder.arrays import expect
 from embedder.detect import Face
-from embedder.photo import Photo
+from embedder.photo import Photo, Room
 
 SIDE = 112
 GREY = 127  # beside a thing in its crop
@@ -98,7 +98,9 @@ def align(photo: Photo, face: Face, side: int = SIDE) -> Crop:
     return Crop(_warp(photo.pixels, warp, side), warp, face)
 
 
-def align_all(photo: Photo, faces: Sequence[Face], side: int = SIDE) -> list[Crop]:
+def align_all(
+    photo: Photo, faces: Sequence[Face], side: int = SIDE, room: Room | None = None
+) -> list[Crop]:
     """Cut faces out of a photo that may have been decoded at a reduced size.
 
     A face is cut out of the reduced photo where it has twice the pixels of the crop there, as
@@ -108,6 +110,7 @@ def align_all(photo: Photo, faces: Sequence[Face], side: int = SIDE) -> list[Cro
         photo: the picture the faces were found in.
         faces: F of them, in its pixels; with points where it is reduced.
         side: S, the side of the crops in pixels.
+        room: is asked for memory before the photo is decoded whole.
 
     Returns:
         F crops; their faces and warps are told in pixels of the file.
@@ -116,7 +119,7 @@ def align_all(photo: Photo, faces: Sequence[Face], side: int = SIDE) -> list[Cro
         return [align(photo, face, side) for face in faces]
     crops = [_from_reduced(photo, face, side) for face in faces]
     if None in crops:
-        whole = photo.whole()
+        whole = photo.whole(room)
         full = [face.enlarged(photo.reduced) for face in faces]
         crops = [
             align(whole, face, side) if crop is None else crop

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from embedder.align import Crop, align_all
 from embedder.detect import Detector, choose, open_detector
 from embedder.encoder import Embeddings, Encoder, open_network_encoder
-from embedder.photo import MAX_PIXELS, Photo, Source, read_photo
+from embedder.photo import MAX_PIXELS, Photo, Room, Source, read_photo
 from embedder.quality import Quality, measure
 
 RULES = ("reject", "largest", "centre", "all")
@@ -56,18 +56,19 @@ class Embedder:
         """Decode one picture; see `embedder.photo.read_photo` for what it takes and raises."""
         return read_photo(source, max_pixels=self.max_pixels, name=name)
 
-    def faces(self, photo: Photo, rule: str = "all") -> list[FoundFace]:
+    def faces(self, photo: Photo, rule: str = "all", room: Room | None = None) -> list[FoundFace]:
         """The faces of a photo, cut out and measured.
 
         Args:
             photo: a decoded picture.
             rule: `all` faces; the one by `largest` or `centre`; `reject`, where several are an
                 error of the caller's making, returns all of them too.
+            room: is asked for memory before a photo decoded smaller is decoded whole.
         """
         found = self.detector.detect(photo)
         if found and rule in {"largest", "centre"}:
             found = [choose(found, photo, rule)]
-        crops = align_all(photo, found, self.encoder.card.side)
+        crops = align_all(photo, found, self.encoder.card.side, room)
         return [FoundFace(crop, measure(crop)) for crop in crops]
 
     def encode(self, faces: Sequence[FoundFace]) -> Embeddings:

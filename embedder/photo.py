@@ -17,7 +17,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,12 +27,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.arrays import expect
+from embedder.decoding_memory import decoding_bytes, is_deep, is_transparent
 from embedder.errors import NotAnImage, PhotoTooLarge, PhotoUnreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image"
+# Told before any pixel is decoded: the bytes that decoding takes, and width and height of what
+# comes out. It may wait until there is room, or refuse the photo.
+Room: TypeAlias = "Callable[[int, tuple[int, int]], None]"
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 30
@@ -90,11 +94,11 @@ class Photo:
         """Pixels of the upright file."""
         return int(self.pixels.shape[0]) * self.reduced
 
-    def whole(self) -> Photo:
+    def whole(self, room: Room | None = None) -> Photo:
         """The photo with all its pixels; it is decoded again where it was reduced."""
         if self.encoded is None:
             return self
-        return decode(self.encoded, max_pixels=self.width * self.height)
+        return decode(self.encoded, max_pixels=self.width * self.height, room=room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,13 @@ def _read_handle(handle: int, label: str) -> bytes:
         raise PhotoUnreadable(f"{label} cannot be read ({error.strerror}).") from error
 
 
-def decode(encoded: Encoded, *, max_pixels: int = MAX_PIXELS, least: int | None = None) -> Photo:
+def decode(
+    encoded: Encoded,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    least: int | None = None,
+    room: Room | None = None,
+) -> Photo:
     """Decode a file's bytes to an upright RGB Photo; an animation gives its first frame.
 
     Args:
@@ -198,16 +208,22 @@ def decode(encoded: Encoded, *, max_pixels: int = MAX_PIXELS, least: int | None 
         max_pixels: refuse pictures with more pixels than this.
         least: a JPEG may be decoded at a half, a quarter or an eighth of its size, its long side
             no less than so many pixels; None: at its size.
+        room: is asked for the memory first; None: there is enough.
 
     Raises:
-        PhotoTooLarge: more than `max_pixels` pixels, found before any is decoded.
+        PhotoTooLarge: more than `max_pixels` pixels, found before any is decoded; or `room` raised
+            it.
         NotAnImage: not a picture, a broken one, or HEIC without the extra `heic`.
     """
     with _PILLOW.decoding(max_pixels), _opened(encoded) as image:
         _check_pixels(image.size, encoded.source, max_pixels)
-        taken = _taken(image)
         try:
             reduced = 1 if least is None else _reduce(image, least)
+            if room is not None:
+                # Pillow decodes a PNG to tell its EXIF
+                turned = image.format == "PNG" or _lies(image)
+                room(decoding_bytes(image, reduced, turned=turned), image.size)
+            taken = _taken(image)
             pixels = _to_rgb(_upright(image))
         except (*_BROKEN, MemoryError) as error:
             raise _broken(encoded.source, error) from error
@@ -342,7 +358,7 @@ def _upright(image: Image) -> Image:
 
     image.load()  # broken pixels fail here, so that what fails below is the EXIF block
     try:
-        if image.getexif().get(_ORIENTATION, 1) not in _TURNED:
+        if not _lies(image):
             return image  # exif_transpose would copy the pixels
         turned = ImageOps.exif_transpose(image)
     except _BROKEN:
@@ -350,13 +366,21 @@ def _upright(image: Image) -> Image:
     return image if turned is None else turned
 
 
+def _lies(image: Image) -> bool:
+    """Whether EXIF says that it is not upright."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1) in _TURNED
+    except _BROKEN:
+        return False
+
+
 def _to_rgb(image: Image) -> NDArray[np.uint8]:
     """Any mode to uint8 (H, W, 3): deep greys scaled, transparency laid on white."""
     from PIL import Image
 
-    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+    if is_deep(image):
         return np.repeat(_deep_grey(np.asarray(image))[:, :, None], 3, axis=2)
-    if image.mode in {"LA", "PA", "La", "RGBA", "RGBa"} or "transparency" in image.info:
+    if is_transparent(image):
         layer = image.convert("RGBA")
         paper = Image.new("RGBA", layer.size, _WHITE)
         image = Image.alpha_composite(paper, layer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,15 +11,31 @@ MOST = 64
 LONGEST = 0.5
 
 
-def batches(items: Iterable[T], most: int = MOST, longest: float = LONGEST) -> Iterator[list[T]]:
-    """Cut a stream into lists, each ended by its length or by its age in seconds."""
+def batches(
+    items: Iterable[T],
+    most: int = MOST,
+    longest: float = LONGEST,
+    weigh: Callable[[T], int] | None = None,
+    heaviest: int | None = None,
+) -> Iterator[list[T]]:
+    """Cut a stream into lists, each ended by its length, by its age in seconds or by its weight.
+
+    Args:
+        items: the stream.
+        most: items of a list.
+        longest: seconds.
+        weigh: what an item weighs; None: nothing.
+        heaviest: a list is ended by the item with which it weighs so much; None: by none.
+    """
     batch: list[T] = []
-    begun = 0.0
+    begun, weight = 0.0, 0
     for item in items:
         if not batch:
-            begun = time.monotonic()
+            begun, weight = time.monotonic(), 0
         batch.append(item)
-        if len(batch) >= most or time.monotonic() - begun >= longest:
+        weight += 0 if weigh is None else weigh(item)
+        heavy = heaviest is not None and weight >= heaviest
+        if heavy or len(batch) >= most or time.monotonic() - begun >= longest:
             yield batch
             batch = []
     if batch:

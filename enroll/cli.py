@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PART_FAILED, INTERRUPTED = 3, 130
 _NEW_DAY = "%Y-%m-%d"
+_SIZE = re.compile(r"(?P<number>\d{1,12}(\.\d{1,6})?) ?(?P<unit>([KMGT](iB|B)?|B)?)", re.IGNORECASE)
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress bar, no remarks.")
 jobs_option = click.option(
@@ -38,6 +40,19 @@ jobs_option = click.option(
 )
 site_option = click.option("--site", default="", help="The site the people belong to.")
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+def _memory(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    """Bytes, or wrong usage."""
+    if value is None:
+        return None
+    said = _SIZE.fullmatch(value.strip())
+    if said is None:
+        raise click.BadParameter(f"{value!r} is no size such as 600M, 1.5G or 512MiB.")
+    unit = said["unit"].upper()
+    base = 1024 if unit.endswith("IB") else 1000
+    power = " KMGT".index(unit[:1]) if unit.rstrip("B") else 0
+    return int(float(said["number"]) * base**power)
 
 
 def _say(text: str, quiet: bool) -> None:
@@ -125,6 +140,13 @@ Examples:
     help="Threads that decode and detect; default: one a core. With --engine ray: those of each "
     "worker; default: one worker a machine.",
 )
+@click.option(
+    "--max-memory",
+    callback=_memory,
+    metavar="SIZE",
+    help="Memory this process may take, such as 600M or 1.5GiB: fewer photos at once; one that "
+    "does not fit alone is rejected as too_large. Not with --engine ray. [default: no limit]",
+)
 @quiet_option
 @gallery_options
 @format_option("table", "json", "jsonl", "csv")
@@ -143,6 +165,7 @@ def enroll(
     engine: str,
     address: str | None,
     jobs: int | None,
+    max_memory: int | None,
     quiet: bool,
     places: Places,
     form: str,
@@ -163,6 +186,7 @@ def enroll(
         dry_run=dry_run,
         retry=retry,
         jobs=jobs,
+        max_memory=max_memory,
         expires=None if expires is None else expires.replace(tzinfo=UTC),
         allow_lookalikes=allow_lookalikes,
         consent=consent,
@@ -170,6 +194,8 @@ def enroll(
     )
     where, folder = _listed(photos, listing, name)
     cluster = _engine(engine, address)
+    if cluster is not None and max_memory is not None:
+        raise click.UsageError("--max-memory is for --engine local: a cluster has its own limits.")
     _say(f"{where}: {folder.layout}", quiet)
     unused = names_without_photos(rules.consents, (photo.name for photo in folder.photos))
     if unused:

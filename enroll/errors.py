@@ -3,6 +3,7 @@
     EnrollError
     ├── NothingToEnroll      the folder shows no photo
     ├── FolderUnusable       it does not exist or may not be read
+    ├── LimitUnusable        a limit of memory that cannot be kept
     ├── ConsentsUnusable     a list of consents that cannot be read
     ├── OutputUnusable       the folder for results cannot be written
     ├── ArchiveExists        the file of an export is there already
@@ -41,6 +42,7 @@ __all__ = [
     "ExtraMissing",
     "FacesUnreadable",
     "FolderUnusable",
+    "LimitUnusable",
     "NothingToEnroll",
     "NothingToMeasure",
     "OutputUnusable",
@@ -89,6 +91,13 @@ class UnknownSuggestion(EnrollError):
         super().__init__(
             f"No suggestion {key!r} is open; `vultus cluster --suggest` lists those there are."
         )
+
+
+class LimitUnusable(EnrollError):
+    """A limit of memory below what the work takes, or for work done elsewhere."""
+
+    code = "limit_unusable"
+    exit_code = 64
 
 
 class ConsentsUnusable(EnrollError):

@@ -17,9 +17,10 @@ from typing import Generic, TypeVar
 
 from embedder.embed import Embedder, FoundFace
 from embedder.errors import UnusablePhoto
-from embedder.photo import Source, decode, printable
+from embedder.photo import Room, Source, decode, printable
+from enroll.budget import UNLIMITED, Budget, Share
 from enroll.pace import Pace
-from enroll.storage import fetch
+from enroll.storage import fetch, size_of
 
 T = TypeVar("T")
 _AHEAD = 8
@@ -70,6 +71,7 @@ def look(
     known: Callable[[str], bool],
     name: str | None = None,
     pace: Pace | None = None,
+    budget: Budget = UNLIMITED,
 ) -> Looked:
     """Look at one photo: read, hash, and unless it is known, decode, detect, align, measure.
 
@@ -81,26 +83,42 @@ def look(
         known: whether a photo of this digest need not be decoded.
         name: what it is called; None: its path.
         pace: is told how long it took.
+        budget: the memory there is.
     """
-    label, digest, size = "picture", None, 0
-    pace = Pace() if pace is None else pace
+    with budget.share(embedder.detector.frame) as share:
+        return _look(source, embedder, rule, known, name, Pace() if pace is None else pace, share)
+
+
+def _look(
+    source: Source,
+    embedder: Embedder,
+    rule: str,
+    known: Callable[[str], bool],
+    name: str | None,
+    pace: Pace,
+    share: Share,
+) -> Looked:
+    digest, size = None, 0
+    label = printable(source) if isinstance(source, (str, os.PathLike)) else "picture"
+    label = label if name is None else name
+    room: Room | None = None
     try:
         if isinstance(source, (str, os.PathLike, bytes)):
+            share.file(size_of(source), label)
             encoded = fetch(source, name)
             label, digest, size = encoded.source, encoded.digest, len(encoded.data)
             if known(digest):
                 return Looked(label, digest, size, known=True)
             least = embedder.detector.frame  # a large JPEG need be no larger than it is looked at
+            room = share.room(label)
             with pace.stage("decode"):
-                photo = decode(encoded, max_pixels=embedder.max_pixels, least=least)
+                photo = decode(encoded, max_pixels=embedder.max_pixels, least=least, room=room)
         else:
             photo = embedder.read(source)
+        with pace.stage("detect"):
+            faces = tuple(embedder.faces(photo, rule, room))
     except UnusablePhoto as error:
-        called = printable(source) if isinstance(source, (str, os.PathLike)) else label
-        label = called if name is None else name
         return Looked(label, digest, size, error=error)
-    with pace.stage("detect"):
-        faces = tuple(embedder.faces(photo, rule))
     return Looked(
         photo.source, photo.digest, photo.size, photo.width, photo.height, photo.taken, faces,
         known=digest is None and known(photo.digest),  # of a file that was asked before
@@ -114,6 +132,7 @@ def look_ahead(
     known: Callable[[str], bool],
     jobs: int | None = None,
     pace: Pace | None = None,
+    budget: Budget = UNLIMITED,
 ) -> Iterator[tuple[Looked, T]]:
     """Look at photos in threads, and give them back in order.
 
@@ -124,29 +143,32 @@ def look_ahead(
         known: whether a photo of this digest need not be decoded; called from the threads.
         jobs: threads; None: one a core.
         pace: is told how long it took.
+        budget: the memory there is; while many crops wait, no more photos are begun.
     """
     threads = jobs or os.cpu_count() or 1
     waiting: deque[tuple[Future[Looked], T]] = deque()
     rest = iter(tickets)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="vultus-look")
+
+    def begin(ticket: Ticket[T]) -> tuple[Future[Looked], T]:
+        asked = ticket.source, embedder, rule, known, ticket.label, pace, budget
+        return pool.submit(look, *asked), ticket.about
+
     try:
-        for ticket in islice(rest, threads * _AHEAD):
-            waiting.append((_begin(pool, ticket, embedder, rule, known, pace), ticket.about))
-        while waiting:
+        while True:
+            free = 0 if waiting and _crowded(waiting, budget.crops) else threads * _AHEAD
+            waiting.extend(begin(ticket) for ticket in islice(rest, max(0, free - len(waiting))))
+            if not waiting:
+                return
             future, about = waiting.popleft()
             yield future.result(), about
-            for ticket in islice(rest, 1):
-                waiting.append((_begin(pool, ticket, embedder, rule, known, pace), ticket.about))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(
-    pool: ThreadPoolExecutor,
-    ticket: Ticket[T],
-    embedder: Embedder,
-    rule: str,
-    known: Callable[[str], bool],
-    pace: Pace | None,
-) -> Future[Looked]:
-    return pool.submit(look, ticket.source, embedder, rule, known, ticket.label, pace)
+def _crowded(waiting: Iterable[tuple[Future[Looked], T]], most: int | None) -> bool:
+    """Whether so many crops wait, of photos that were looked at."""
+    if most is None:
+        return False
+    done = (future for future, _ in waiting if future.done() and not future.exception())
+    return sum(len(future.result().faces) for future in done) >= most

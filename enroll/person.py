@@ -25,8 +25,10 @@ from embedder.embed import FoundFace
 from embedder.quality import DEFAULT_GATE, Gate
 from enroll.ahead import ahead
 from enroll.batches import batches
+from enroll.budget import Budget, budget_of
 from enroll.desk import Desk
 from enroll.encoding import Admitted, Encoded, Engine, Work, admit_all
+from enroll.errors import LimitUnusable
 from enroll.folder import PeopleFolder
 from enroll.intake import Looked, Ticket, look_ahead
 from enroll.lint import Lint
@@ -67,6 +69,7 @@ class EnrolmentRules:
         retry: look again at photos rejected before.
         allow_lookalikes: enrol a face although it resembles somebody else too much.
         jobs: threads that decode and detect; None: one a core.
+        max_memory: bytes of memory that this process may take; None: no limit; see `enroll.budget`.
         consent: why their data may be kept; what is left out stays as it is on record.
         consents: the same by name, which goes before `consent`.
     """
@@ -79,6 +82,7 @@ class EnrolmentRules:
     retry: bool = False
     allow_lookalikes: bool = False
     jobs: int | None = None
+    max_memory: int | None = None
     consent: Consent = NO_CONSENT
     consents: Mapping[str, Consent] = field(default_factory=dict)
 
@@ -138,13 +142,17 @@ def enroll_people(
     Raises:
         SpaceMismatch: the gallery is pinned to another encoder.
         StoreError: the database cannot be written.
+        LimitUnusable: `max_memory` is below what the models take, or another engine encodes.
     """
     rules, pace = rules or EnrolmentRules(), pace or Pace()
     run = _Run(parts, rules)
     work = Work(parts, rules.on_multiple, rules.gate, rules.jobs, run.are_done)
     if engine is None:
-        groups = ahead(_encoded_here(folder, work, pace))
+        budget = budget_of(rules.max_memory, parts.embedder, len(folder.photos))
+        groups = ahead(_encoded_here(folder, work, pace, budget))
     else:
+        if rules.max_memory is not None:
+            raise LimitUnusable("--max-memory is for --engine local: a cluster has its own limits.")
         groups = _encoded_by(engine, folder, work)
     try:
         for batch in groups:
@@ -158,17 +166,23 @@ def enroll_people(
             save(parts.index, lazy=True)
 
 
-def _encoded_here(folder: PeopleFolder, work: Work, pace: Pace) -> Generator[list[Encoded]]:
+def _encoded_here(
+    folder: PeopleFolder, work: Work, pace: Pace, budget: Budget
+) -> Generator[list[Encoded]]:
     """Groups of photos to commit, the faces of a group encoded together in this process."""
     embedder = work.parts.embedder
     tickets = (Ticket(photo.source, photo.name) for photo in folder.photos)
-    looked = look_ahead(tickets, embedder, work.rule, work.is_done, work.jobs, pace)
+    looked = look_ahead(tickets, embedder, work.rule, work.is_done, work.jobs, pace, budget)
     try:
-        for batch in batches(looked):
+        for batch in batches(looked, weigh=_crops, heaviest=budget.crops):
             admitted = admit_all([seen for seen, _ in batch], embedder, work.rule, work.gate)
             yield [Encoded(*pair, one) for pair, one in zip(batch, admitted, strict=True)]
     finally:
         looked.close()  # type: ignore[attr-defined]  # a generator, typed as an iterator
+
+
+def _crops(pair: tuple[Looked, str]) -> int:
+    return len(pair[0].faces)
 
 
 def _encoded_by(engine: Engine, folder: PeopleFolder, work: Work) -> Generator[list[Encoded]]:

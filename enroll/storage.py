@@ -11,6 +11,7 @@ import functools
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -78,6 +79,18 @@ def list_files(url: str) -> list[StoredFile]:
         StoredFile(SCHEME + info.path, info.size, (info.mtime or datetime.now(UTC)))
         for info in sorted(objects, key=lambda info: info.path)
     ]
+
+
+def size_of(source: str | os.PathLike[str] | bytes) -> int:
+    """Bytes of a photo before it is fetched; 0 where that cannot be told, and fetching says why."""
+    if isinstance(source, bytes):
+        return 0  # they are there already
+    try:
+        if isinstance(source, str) and is_stored(source):
+            return int(_filesystem().get_file_info(source.removeprefix(SCHEME)).size or 0)
+        return Path(source).stat().st_size
+    except (OSError, ValueError):
+        return 0
 
 
 def fetch(source: str | os.PathLike[str] | bytes, name: str | None = None) -> Encoded:

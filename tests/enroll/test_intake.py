@@ -14,7 +14,7 @@ from PIL import Image
 from embedder.detect import WholeDetector
 from embedder.embed import Embedder, FoundFace
 from embedder.errors import PhotoTooLarge
-from embedder.photo import Photo
+from embedder.photo import Photo, Room
 from enroll import intake
 from enroll.intake import Looked, Ticket, look, look_ahead
 
@@ -32,7 +32,7 @@ class SlowEmbedder:
     def read(self, source: NDArray[np.uint8]) -> Photo:
         return Photo(source, "digest", "array", source.nbytes)
 
-    def faces(self, photo: Photo, _rule: str) -> list[FoundFace]:
+    def faces(self, photo: Photo, _rule: str, _room: Room | None) -> list[FoundFace]:
         time.sleep(self.each or 0.02 * (self.seen == []))
         self.seen.append(photo.source)
         return []
