@@ -198,6 +198,20 @@ class Gallery(RuleBasedStateMachine):
         self.people, self.before = deepcopy(people), None
         self.open(place)
 
+    @precondition(lambda self: self.people)
+    @rule(who=PICK, photos=st.integers(1, 3))
+    def live_twice(self, who: int, photos: int) -> None:
+        """A backup undoes a life; another one goes as far; the index file is of the first."""
+        place, people = self.copy(self.store.path.parent), deepcopy(self.people)
+        self.add_more(who, photos)
+        self.write()
+        self.people, self.before = people, None
+        self.open(place)
+        self.add_more(who, photos)
+        place = self.copy(self.store.path.parent)
+        shutil.copy(self.old[-1], place / INDEX)
+        self.open(place)
+
     # the index follows
 
     @rule()
