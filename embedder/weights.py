@@ -7,6 +7,7 @@ distribution that carries the file. Nothing is downloaded here except by `fetch`
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -190,10 +191,16 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last: a rename is not on the disk before."""
+    """Make the names in a folder last: a rename is not on the disk before.
+
+    Where a file system does not know this for folders (some network ones), it is left to it.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
     finally:
         os.close(handle)
 

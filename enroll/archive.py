@@ -25,6 +25,7 @@ import numpy as np
 from sqlalchemy import Column, Row, Select, func, select
 from sqlalchemy.orm import Session
 
+from embedder.weights import sync_folder
 from enroll.archive_format import (
     FORMAT,
     MANIFEST,
@@ -125,20 +126,11 @@ def export_gallery(
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    _sync_folder(file.parent)
+    sync_folder(file.parent)
     with store.begin() as session:
         details = {"sha256": digest, "rows": sum(rows.values()), "sealed": sealed}
         append_event(session, "exported", details=details)
     return Exported(str(file), size, digest, rows)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _write(store: Store, file: IO[bytes] | SealedWriter, progress: Progress) -> dict[str, int]:

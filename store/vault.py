@@ -263,6 +263,8 @@ def _key_of(word: str, place: str) -> bytes:
 
 
 def _write(path: Path, text: str) -> None:
+    from embedder.weights import sync_folder
+
     name = ""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -273,20 +275,11 @@ def _write(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         Path(name).replace(path)
         name = ""
-        _sync_folder(path.parent)
+        sync_folder(path.parent)  # what the key seals may be on the disk before its name
     except OSError as error:
         if name:
             Path(name).unlink(missing_ok=True)
         raise KeyUnusable(str(path), (error.strerror or str(error)).lower()) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the file's name last: what it seals may be on the disk before it."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _keyring_read(place: str) -> str | None:

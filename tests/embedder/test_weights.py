@@ -1,9 +1,11 @@
+import errno
 import hashlib
 import os
 import socket
 import stat
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -334,6 +336,22 @@ def test_a_new_name_is_on_the_disk_before_anybody_is_told(
     monkeypatch.setattr(os, "fsync", noted)
     write_atomically(tmp_path / "file", b"data")
     assert synced == [(False, False), (True, True)]
+
+
+@pytest.mark.parametrize("refusal", [errno.EINVAL, errno.EIO])
+def test_a_file_system_that_syncs_no_folders_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
+):
+    def sync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    failing = pytest.raises(OSError, match=os.strerror(errno.EIO))
+    expected = failing if refusal == errno.EIO else nullcontext()
+    with expected:
+        write_atomically(tmp_path / "file", b"data")
+    assert (tmp_path / "file").read_bytes() == b"data"
 
 
 @pytest.mark.timeout(20)
