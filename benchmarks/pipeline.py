@@ -10,8 +10,7 @@ stage, nothing can be quicker. Stages and whole take turns; the best of the turn
 
 With --large N: N photos of 4000 × 3000 pixels, made of development pictures (a face of 500 to
 2,000 pixels in a scene, noise added, quality 90), beside face_recognition and OpenCV by hand, in
-turns; and the pairs of decoding whole and reduced: cosine of their vectors, and the similarity of
-each to another photo of the same person.
+turns. What decoding them smaller costs recognition is asked by reduced.py.
 """
 
 from __future__ import annotations
@@ -52,6 +51,8 @@ def main() -> None:
     order = np.random.default_rng(0).permutation(len(files))
     files = [files[i] for i in order]
     if options.large:
+        if options.peers_python is None:
+            parser.error("--large needs --peers-python")
         large(files, options.large, options.peers_python)
     else:
         stages(files[: options.photos], options.turns)
@@ -109,14 +110,11 @@ def enrol(files: list[Path], database: Path, timed: Callable[..., None]) -> Pace
     return pace
 
 
-def large(files: list[Path], count: int, peers_python: str | None) -> None:
-    """Photos of 12 megapixels, beside peers and beside decoding them whole."""
+def large(files: list[Path], count: int, peers_python: str) -> None:
+    """Photos of 12 megapixels, beside peers."""
     with tempfile.TemporaryDirectory() as place:
         people = [file for file in files if len(list(file.parent.glob("*.jpg"))) > 1][:count]
         made = [compose(file, files[i], i, Path(place)) for i, file in enumerate(people)]
-        _decodings(made, people)
-        if peers_python is None:
-            return
         names = ("vultus", "face_recognition", "opencv")
         contestants = [start(name, peers_python, Path(place)) for name in names]
         photos = [(file.parent.name, str(path)) for file, path in zip(people, made, strict=True)]
@@ -150,29 +148,6 @@ def compose(file: Path, scene: Path, number: int, place: Path) -> Path:
     path = place / f"{number}.jpg"
     cv2.imwrite(str(path), noisy, [cv2.IMWRITE_JPEG_QUALITY, 90])
     return path
-
-
-def _decodings(made: list[Path], people: list[Path]) -> None:
-    """Whole and reduced decoding: their vectors beside each other, and beside another photo."""
-    embedder = open_embedder()
-    least = embedder.detector.frame
-    rows, similar = [], []
-    for path, file in zip(made, people, strict=True):
-        encoded = read_bytes(path)
-        other = next(photo for photo in sorted(file.parent.glob("*.jpg")) if photo != file)
-        photos = decode(encoded), decode(encoded, least=least), _decoded(other)
-        rules = ("largest", "all", "largest")
-        found = [embedder.faces(*one) for one in zip(photos, rules, strict=True)]
-        if all(found):
-            wanted = found[0][0].crop.face.box  # a face of the scene may be the largest
-            same = min(found[1], key=lambda one: float(np.abs(one.crop.face.box - wanted).max()))
-            a, b, c = embedder.encode([found[0][0], same, found[2][0]]).vectors
-            rows.append(float(a @ b))
-            similar.append((float(a @ c), float(b @ c)))
-    whole, reduced = np.array(similar).mean(axis=0)
-    print(f"{len(rows)} of {len(made)} photos; cosine of whole and reduced decoding: least "
-          f"{min(rows):.4f}, median {np.median(rows):.4f}; mean similarity to another photo of the "
-          f"person: {whole:.4f} whole, {reduced:.4f} reduced")  # fmt: skip
 
 
 if __name__ == "__main__":

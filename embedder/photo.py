@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Source: TypeAlias = "str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image"
 # Told before any pixel is decoded: the bytes that decoding takes, and width and height of what
 # comes out. It may wait until there is room, or refuse the photo.
-Room: TypeAlias = "Callable[[int, tuple[int, int]], None]"
+Room: TypeAlias = Callable[[int, tuple[int, int]], None]
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 30
