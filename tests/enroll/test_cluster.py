@@ -229,7 +229,7 @@ def test_an_interrupted_run_keeps_its_faces_and_is_continued(
 
     folder = album({name: people[name][:2] for name in list(people)[:3]})
     with monkeypatch.context() as patch:
-        patch.setattr("enroll.batches.batches.__defaults__", (2, 1e9))
+        patch.setattr("enroll.batches.batches.__defaults__", (2, 1e9, None, None))
         with pytest.raises(KeyboardInterrupt):
             cluster_library(shelf.parts, folder, progress=interrupted)
     assert (shelf.count("photos"), shelf.count("templates"), shelf.count("runs")) == (2, 2, 0)
