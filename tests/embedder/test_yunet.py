@@ -143,9 +143,10 @@ def test_a_graph_that_cannot_be_opened_is_not_counted(
     def fail(size: tuple[int, int]) -> None:
         raise MemoryError(size)
 
-    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+    with monkeypatch.context() as patch:
         patch.setattr(fresh, "_compiled", fail)
-        fresh.look(np.zeros((64, 64, 3), np.uint8), 0.6)
+        with pytest.raises(MemoryError):
+            fresh.look(np.zeros((64, 64, 3), np.uint8), 0.6)
     assert fresh._weight == 0
     assert fresh.look(np.zeros((64, 64, 3), np.uint8), 0.6).shape == (0, 15)
 
