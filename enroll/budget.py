@@ -31,7 +31,7 @@ from embedder.photo import Room
 from enroll.errors import LimitUnusable
 
 MB = 1_000_000
-_SETTLING = 75 * MB  # beyond what is taken after opening: encoder, transactions, libraries' caches
+_SETTLING = 110 * MB  # beyond what is taken after opening: encoder, transactions, libraries' caches
 _A_PHOTO = 3_000  # bytes of an enrolled photo in lists, database caches and the index
 _PIXELS, _FILES, _CROPS, _GRAPHS = 32 * MB, 6 * MB, 6 * MB, 4 * MB  # the least of each
 _LOOKING = 70  # bytes a pixel of the frame that the detector looks at
@@ -169,7 +169,7 @@ def budget_of(limit: int | None, embedder: Embedder, photos: int) -> Budget:
             f"photos, one after the other, take {_mb(least)} MB: give that or more."
         )
     rest = limit - taken
-    crops, files = max(rest // 16, _CROPS), max(rest // 8, _FILES)
+    crops, files = max(rest // 16, _CROPS), max(rest // 16, _FILES)
     graphs = max(rest // 8, _GRAPHS)
     pixels = max(rest - crops - files - graphs, _PIXELS)
     graphs = rest - crops - files - pixels
