@@ -234,14 +234,18 @@ def injected(root: Path, operations: int, number: int, seed: int) -> tuple[Count
     whole = root / "whole"
     (whole / "state").mkdir(parents=True)
     trace(command(whole, operations, seed), root / "log", env=_environment())
-    counted = Counter(call.name for call in calls(root / "log"))
+    lines = (root / "log").read_text(encoding="ascii").splitlines()  # failed calls count too
+    counted = Counter(line.partition("(")[0] for line in lines)
+    acks = "".join(f"\\x{byte:02x}" for byte in os.fsencode(whole / "acks"))
+    opens = [line for line in lines if line.startswith("openat(")]
+    opened = 2 + next(number for number, line in enumerate(opens) if acks in line)
     told = [{}, *_acknowledged(whole / "acks"), {}]
     ends: Counter[str] = Counter()
     faults = []
     for case in tqdm(range(number), desc="faults", unit="fault", file=sys.stderr, disable=None):
         name, error = FAULTS[case % len(FAULTS)]
-        # After what the interpreter itself opens: of `openat`, the last calls are the program's.
-        first = counted[name] // 2 if name == "openat" else 1
+        # After what the interpreter itself opens.
+        first = opened if name == "openat" else 1
         step = (case // len(FAULTS)) / max(1, number // len(FAULTS))
         when = first + int(step * max(1, counted[name] - first))
         what = "signal=KILL" if error == "KILL" else f"error={error}"
