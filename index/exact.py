@@ -27,7 +27,7 @@ class ExactIndex(FlatIndex):
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         best: NDArray[np.float32] = np.empty((len(queries), 0), dtype=np.float32)
         where = np.empty((len(queries), 0), dtype=np.int64)
-        step = max(1, _PRODUCTS // len(queries))
+        step = max(1, _PRODUCTS // max(1, len(queries)))
         for start in range(0, len(vectors), step):
             products = queries @ vectors[start : start + step].T  # (Q, R)
             few = min(count, products.shape[1])

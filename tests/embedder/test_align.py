@@ -8,7 +8,7 @@ from embedder.align import REFERENCE, SIDE, Crop, align, align_all, similarity_t
 from embedder.detect import Face
 from embedder.embed import Embedder
 from embedder.errors import WrongArray
-from embedder.photo import Encoded, Photo, decode, read_bytes
+from embedder.photo import Encoded, Photo, Room, decode, read_bytes
 
 
 def photo_of(pixels: NDArray[np.uint8]) -> Photo:
@@ -245,7 +245,12 @@ def test_a_small_face_is_cut_from_the_whole_photo_decoded_once(
     (face,) = embedder.detector.detect(reduced)
     decoded = []
     real = Photo.whole
-    monkeypatch.setattr(Photo, "whole", lambda photo: decoded.append(1) or real(photo))
+
+    def counted(photo: Photo, room: Room | None) -> Photo:
+        decoded.append(1)
+        return real(photo, room)
+
+    monkeypatch.setattr(Photo, "whole", counted)
     crops = align_all(reduced, [face, face])
     assert decoded == [1]
     for crop in crops:
