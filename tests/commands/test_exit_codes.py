@@ -152,10 +152,13 @@ def test_64_wrong_usage(inside: Callable[..., Done], arguments: tuple[str, ...],
 def test_130_interrupted_and_continued(vultus: Vultus, many: Path, tmp_path: Path):
     at = ("enroll", many, "--database", tmp_path / "g.sqlite3", "--format", "jsonl")
     log = tmp_path / "stderr"
+    # tests that run in the background of a shell would hand an ignored SIGINT on
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with log.open("w") as noise:
         process = vultus.start(
             *at, "--jobs", "1", stdout=subprocess.PIPE, stderr=noise, start_new_session=True
         )
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     first = process.stdout.readline()  # something is committed
     process.send_signal(signal.SIGINT)
