@@ -145,7 +145,7 @@ _MNIST = Recipe(
     ),
 )  # fmt: skip
 # The teacher is shown the clean face, the student half of the time a hard capture of it. At a rate
-# of 3e-4 what the head began with was lost within fifty steps: SFace's kernels are about 0.02 large.
+# of 3e-4 what the head began with was lost within fifty steps: SFace's kernels are about 0.02.
 _FACE = Recipe(
     name="vultus-face-1", network="sface-narrow", augmentation="hard-half", judged="captures",
     teacher="sface-mirror", warm_head=12_000, norms="keep", rest=5, bf16=True, validation=0.03,
