@@ -584,7 +584,7 @@ def gather(own: Tensor, place: Place) -> Tensor:
 
 
 def everyone(own: Tensor, place: Place) -> Tensor:
-    """Rows of all processes, without gradient: (N, …) of each → (B, …)."""
+    """Rows of all processes, without gradient: shape (N, …) of each → (B, …)."""
     return own if place.world == 1 else torch.cat(_all(own))
 
 

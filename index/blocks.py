@@ -64,7 +64,10 @@ class Device(Protocol):
         ...
 
     def search(self, blocks: list[Block], queries: NDArray[np.float32], count: int) -> list[Found]:
-        """Searches blocks, each for at most its R rows; in parallel where the device can."""
+        """Searches blocks for float32 (Q, D), each for at most its R rows; see `Block.search`.
+
+        In parallel where the device can.
+        """
         ...
 
     def nearest(
@@ -177,7 +180,7 @@ class FaissBlock:
         self.index.add(np.ascontiguousarray(vectors))
 
     def search(self, queries: NDArray[np.float32], count: int) -> Found:
-        """Proposes the `count` closest rows, or all where there are fewer; see `Block`."""
+        """Proposes the `count` rows closest to float32 (Q, D), or all; see `Block`."""
         similarities, rows = self.index.search(queries, min(count, int(self.index.ntotal)))
         return similarities, rows
 
@@ -206,7 +209,7 @@ class CpuDevice:
         return made
 
     def search(self, blocks: list[Block], queries: NDArray[np.float32], count: int) -> list[Found]:
-        """Searches blocks one after the other, each with all cores."""
+        """Searches blocks for float32 (Q, D), one after the other, each with all cores."""
         return [block.search(queries, count) for block in blocks]
 
     def nearest(

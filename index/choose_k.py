@@ -260,7 +260,7 @@ class _Links:
 
     @classmethod
     def of(cls, vectors: NDArray[np.float32], same: Same, seed: int) -> _Links:
-        """Links of a sample of rows; a row is linked to itself."""
+        """Links of a sample of float32 (N, D) unit rows; a row is linked to itself."""
         count = len(vectors)
         chosen = np.random.default_rng(seed).permutation(count)[:_JUDGED]
         judged = np.sort(chosen).astype(np.int64)

@@ -108,7 +108,7 @@ class GpuDevice:
         return block
 
     def search(self, blocks: list[Block], queries: NDArray[np.float32], count: int) -> list[Found]:
-        """Searches blocks, those of different GPUs at the same time."""
+        """Searches blocks for float32 (Q, D), those of different GPUs at the same time."""
         gpus = len(self._resources)
         if self._plan.spread == "replicas" or gpus == 1:
             return [block.search(queries, count) for block in blocks]

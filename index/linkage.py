@@ -221,7 +221,7 @@ def require_cuts(cut: float, strangers: float, shared: float) -> None:
 
 
 def followed(joined_to: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each row ends that was joined to a lower one, and that perhaps to a lower one still."""
+    """Where each row ends, int64 (N,), that was joined to a lower one, and that perhaps again."""
     while not np.array_equal(joined_to, joined_to[joined_to]):
         joined_to = joined_to[joined_to]
     return joined_to
@@ -230,7 +230,10 @@ def followed(joined_to: NDArray[np.int64]) -> NDArray[np.int64]:
 def first_choices(
     edges: NDArray[np.int64], gains: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The edges that are the best one at both their ends; ties go by the lower cluster."""
+    """The edges (E, 2) with gains (E,) that are the best at both their ends, as their two columns.
+
+    Ties go by the lower cluster.
+    """
     edges = edges[np.lexsort((edges[:, 1], edges[:, 0], -gains))]
     first = np.full(int(edges.max(initial=-1)) + 1, len(edges))
     np.minimum.at(first, edges, np.arange(len(edges))[:, np.newaxis])
@@ -287,7 +290,7 @@ class _Clusters:
         return self._allowed(np.sort(np.vstack(edges), axis=1), np.concatenate(gains))
 
     def join(self, low: NDArray[np.int64], high: NDArray[np.int64]) -> None:
-        """Joins each high into its low."""
+        """Joins each high, int64 (J,), into its low, int64 (J,)."""
         self.sums[low] += self.sums[high]
         self.sizes[low] += self.sizes[high]
         self.sizes[high] = 0
@@ -358,7 +361,7 @@ class _Work:
         return np.minimum(low, high), np.maximum(low, high)
 
     def join(self, low: NDArray[np.int64], high: NDArray[np.int64], cut: float) -> None:
-        """Joins each high into its low, and drops the clusters that nothing can be joined to."""
+        """Joins each high (J,) into its low (J,), and drops what nothing can be joined to."""
         self.sums[low] += self.sums[high]
         self.sizes[low] += self.sizes[high]
         stays = self.best > cut
