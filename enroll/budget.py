@@ -19,10 +19,10 @@ import os
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from embedder.decoding_memory import KEPT
 from embedder.embed import Embedder
@@ -90,13 +90,22 @@ class Budget:
     crops: int | None = None
     graphs: int | None = None
 
-    def share(self, frame: int | None) -> Share:
-        """What one photo takes; `frame` is the detector's, see `embedder.detect.Detector`."""
-        return Share(self, frame)
+    @contextmanager
+    def share(self, frame: int | None) -> Iterator[Share]:
+        """What one photo takes until it has gone through.
+
+        Args:
+            frame: the detector's, see `embedder.detect.Detector`.
+        """
+        share = Share(self, frame)
+        try:
+            yield share
+        finally:
+            share.give_back()
 
 
 class Share:
-    """What a photo on its way holds of a budget; use it as a context manager."""
+    """What a photo on its way holds of a budget; see `Budget.share`."""
 
     def __init__(self, budget: Budget, frame: int | None) -> None:
         self._budget = budget
@@ -132,15 +141,8 @@ class Share:
         purse.take(amount)
         self._held[purse] = amount
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def give_back(self) -> None:
+        """Give all of it back."""
         for purse, amount in self._held.items():
             purse.give(amount)
 
