@@ -25,7 +25,7 @@ CARDS = {
     "sface": sface.card(mirror=False),
     "sface-mirror": sface.card(mirror=True),
     "picture": picture.card(),
-    **{name: model_folder.shipped(name).card for name in model_folder.shipped_names()},
+    **{name: model_folder.own(name).card for name in model_folder.shipped_names()},
 }
 _QUICK = frozenset({"sface", "sface-mirror"})  # what OpenCV reads as it is
 _BATCH = 32

@@ -111,18 +111,6 @@ def imported(name: str) -> ImportedModel:
     return read_imported(models_folder() / name)
 
 
-def shipped(name: str) -> ImportedModel:
-    """One of the encoders whose weights come with Vultus.
-
-    Raises:
-        WeightsMissing: there is none of that name.
-        ModelUnusable: its card was damaged.
-    """
-    if name not in shipped_names():
-        raise WeightsMissing(f"No encoder {name!r} comes with Vultus: vultus models list.")
-    return read_imported(SHIPPED / name)
-
-
 def own(name: str) -> ImportedModel:
     """An encoder that was trained with Vultus: one that comes with it, or an imported one.
 
@@ -130,7 +118,7 @@ def own(name: str) -> ImportedModel:
         WeightsMissing: there is none of that name.
         ModelUnusable: its card was damaged.
     """
-    return shipped(name) if name in shipped_names() else imported(name)
+    return read_imported(SHIPPED / name) if name in shipped_names() else imported(name)
 
 
 def read_imported(folder: Path) -> ImportedModel:
