@@ -46,7 +46,7 @@ from pathlib import Path
 
 import numpy as np
 import preload
-from bad_pictures import Case, corpus, drawing, encoded
+from bad_pictures import Case, corpus, drawing, encoded, stored_turned
 from PIL import Image
 
 from embedder.photo import printable
@@ -173,7 +173,6 @@ def turned() -> Tally:
     tally = Tally("turned")
     upright = np.zeros((48, 64, 3), np.uint8)  # no two of its corners are alike
     upright[:24, :32], upright[:24, 32:], upright[24:, :32] = (250, 20, 20), (20, 240, 30), 90
-    stored_by = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # undone by turning upright
     for mode in ("RGB", "L", "RGBA", "CMYK", "P", "I;16"):
         image = Image.fromarray(upright)
         if mode == "I;16":
@@ -185,11 +184,7 @@ def turned() -> Tally:
                 continue
             straight = read_photo(encoded(image, kind)).pixels.astype(int)
             for orientation in range(1, 9):
-                exif = Image.Exif()
-                exif[0x0112] = orientation
-                stored = image
-                if orientation in stored_by:
-                    stored = image.transpose(Image.Transpose(stored_by[orientation]))
+                stored, exif = stored_turned(image, orientation)
                 found = read_photo(encoded(stored, kind, exif=exif)).pixels
                 right = found.shape == straight.shape and (
                     np.abs(found - straight).mean() <= (3 if kind == "JPEG" else 0)

@@ -223,17 +223,22 @@ def modes(image: Image.Image) -> Iterator[Case]:
         yield _file(f"frames.{kind.lower()}", many, ENROLLED)
 
 
+def stored_turned(image: Image.Image, orientation: int) -> tuple[Image.Image, Image.Exif]:
+    """An upright picture as a camera stores it, and the EXIF that says so: orientation 1 to 8."""
+    # what is done to it, so that turning by its orientation brings it back
+    ways = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    if orientation not in ways:
+        return image, exif
+    return image.transpose(Image.Transpose(ways[orientation])), exif
+
+
 def metadata(image: Image.Image, number: int, seed: int) -> Iterator[Case]:
     """Orientation, and blocks of EXIF and colour profile that are nonsense."""
     draw = drawing(seed)
-    # What is done to the upright picture, so that turning by its orientation brings it back.
-    stored_by = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
     for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        stored = image
-        if orientation in stored_by:
-            stored = image.transpose(Image.Transpose(stored_by[orientation]))
+        stored, exif = stored_turned(image, orientation)
         for kind in ("JPEG", "PNG", "WEBP", "TIFF"):
             data = encoded(stored, kind, exif=exif)
             yield _file(f"orientation-{orientation}{_suffix(kind)}", data, ENROLLED)
