@@ -29,6 +29,7 @@ from embedder.embed import Embedder
 from embedder.errors import PhotoTooLarge
 from embedder.photo import Room
 from enroll.errors import LimitUnusable
+from enroll.storage import size_of
 
 MB = 1_000_000
 _SETTLING = 110 * MB  # beyond what is taken after opening: encoder, transactions, libraries' caches
@@ -112,13 +113,15 @@ class Share:
         self._frame = frame
         self._held = {budget.files: 0, budget.pixels: 0}
 
-    def file(self, size: int, label: str) -> None:
-        """Wait for room for the bytes of a file.
+    def file(self, source: str | os.PathLike[str] | bytes, label: str) -> None:
+        """Wait for room for the bytes of a file; without a limit its size is not asked for.
 
         Raises:
             PhotoTooLarge: there will never be enough.
         """
-        self._hold(self._budget.files, size, f"{label} has {_mb(size)} MB")
+        if self._budget.files.size is not None:
+            size = size_of(source)
+            self._hold(self._budget.files, size, f"{label} has {_mb(size)} MB")
 
     def room(self, label: str) -> Room:
         """What `embedder.photo.decode` asks; see there. It raises `PhotoTooLarge`."""

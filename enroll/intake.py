@@ -20,7 +20,7 @@ from embedder.errors import UnusablePhoto
 from embedder.photo import Room, Source, decode, printable
 from enroll.budget import UNLIMITED, Budget, Share
 from enroll.pace import Pace
-from enroll.storage import fetch, size_of
+from enroll.storage import fetch
 
 T = TypeVar("T")
 _AHEAD = 8
@@ -104,7 +104,7 @@ def _look(
     room: Room | None = None
     try:
         if isinstance(source, (str, os.PathLike, bytes)):
-            share.file(size_of(source), label)
+            share.file(source, label)
             encoded = fetch(source, name)
             label, digest, size = encoded.source, encoded.digest, len(encoded.data)
             if known(digest):
