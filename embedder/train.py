@@ -177,8 +177,7 @@ def _loop(
             if state.step == recipe.frozen > 0:
                 model = wrapped(state, recipe, place)  # the body learns from here on
             rate = rate_at(recipe, state.step)
-            for group in state.optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(state.optimizer, rate)
 
             state.optimizer.zero_grad(set_to_none=True)
             for k in range(recipe.accumulate):
@@ -329,8 +328,17 @@ def _restore(state: State, recipe: Recipe, saved: checkpoint.Checkpoint, folder:
 
 
 def optimizer_of(recipe: Recipe, network: nn.Module, objective: nn.Module) -> torch.optim.Optimizer:
-    """AdamW or SGD; vectors (biases, normalisation, PReLU) do not decay."""
+    """AdamW or SGD; vectors (biases, normalisation, PReLU) do not decay.
+
+    `adamw-relative` has a group for each tensor, for `set_rate` to give it a rate of its own.
+    """
     weights = [*network.parameters(), *objective.parameters()]
+    if recipe.optimizer == "adamw-relative":
+        alone = [
+            {"params": [p], "weight_decay": recipe.decay if p.ndim > 1 else 0.0, "relative": True}
+            for p in weights
+        ]
+        return torch.optim.AdamW(alone, lr=recipe.rate)
     groups = [
         {"params": [p for p in weights if p.ndim > 1], "weight_decay": recipe.decay},
         {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
@@ -338,6 +346,30 @@ def optimizer_of(recipe: Recipe, network: nn.Module, objective: nn.Module) -> to
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.rate, momentum=0.9, nesterov=True)
     return torch.optim.AdamW(groups, lr=recipe.rate)
+
+
+_LEAST_SIZE = 1e-3  # of a tensor, for its rate: what begins at zero must be able to leave it
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate; in a relative group, times the size of its weights.
+
+    A step of AdamW changes each weight by about the rate, whatever its size. Kernels of SFace are
+    about 0.02, those of a regressed head 0.004: one rate for both destroys the one or hardly moves
+    the other. The size is the root mean square of a tensor as it is now (Shazeer, Stern,
+    "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost", ICML 2018, section 8), so that
+    resuming needs nothing more.
+
+    Args:
+        optimizer: of `optimizer_of`; changed in place.
+        rate: of the step, or for relative groups the share of its size a weight changes by.
+    """
+    for group in optimizer.param_groups:
+        size = 1.0
+        if group.get("relative"):
+            (tensor,) = group["params"]
+            size = max(_LEAST_SIZE, float(tensor.detach().float().square().mean().sqrt()))
+        group["lr"] = rate * size
 
 
 def wrapped(state: State, recipe: Recipe, place: Place) -> nn.Module:
@@ -766,8 +798,7 @@ def find_rate(
     model, smooth, best, found = wrapped(state, recipe, place), 0.0, math.inf, lowest
     for step in range(steps):
         rate = lowest * (highest / lowest) ** (step / max(1, steps - 1))
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(state.optimizer, rate)
         state.optimizer.zero_grad(set_to_none=True)
         given, labels, teacher = feed.batch(step)
         loss = backward(model, state.objective, given, labels, teacher,

@@ -34,7 +34,7 @@ def test_a_file(tmp_path):
         ('{"stepz": 3}', "no stepz"),
         ('{"steps": 0}', "steps is 0"),
         ('{"steps": "many"}', "wrong kind"),
-        ('{"optimizer": "magic"}', "adamw, sgd"),
+        ('{"optimizer": "magic"}', "adamw, adamw-relative, sgd"),
         ('{"per_class": 9, "batch": 8}', "more than the batch"),
     ],
 )

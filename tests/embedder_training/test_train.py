@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,9 @@ from embedder.train import (
     backward,
     equal_error_rate,
     find_rate,
+    optimizer_of,
     rate_at,
+    set_rate,
     train,
 )
 
@@ -326,6 +329,30 @@ def test_the_rate_rises_then_falls():
     assert rates[60] == pytest.approx(0.55)
     assert rates[-1] == pytest.approx(0.1, abs=1e-3)
     assert all(a >= b for a, b in pairwise(rates[10:]))
+
+
+def test_a_relative_rate_goes_by_the_size_of_the_weights():
+    recipe = TINY.but(optimizer="adamw-relative", rate=1e-2)
+    network = build("small", dim=16)
+    with torch.no_grad():
+        network.head[-1].weight.fill_(0.003)
+        network.head[-1].bias.zero_()
+    optimizer = optimizer_of(recipe, network, Objective(recipe.objectives, dim=16, classes=2))
+    set_rate(optimizer, 1e-2)
+    rates = {group["params"][0]: group["lr"] for group in optimizer.param_groups}
+    assert rates[network.head[-1].weight] == pytest.approx(3e-5)
+    assert rates[network.head[-1].bias] == pytest.approx(1e-5)  # at zero: still a rate
+    assert rates[network.body[0][1].weight] == pytest.approx(1e-2)  # normalisation begins at one
+
+
+def test_relative_rates_resume_as_if_uninterrupted(tmp_path):
+    recipe = TINY.but(optimizer="adamw-relative", rate=1e-2, steps=10, checkpoint=5)
+    train(recipe, tmp_path / "whole", pictures=PICTURES, device="cpu", quiet=True)
+    half = checkpoint.at_step(tmp_path / "whole", 5)
+    shutil.copytree(half, tmp_path / "parted" / half.name)
+    train(recipe, tmp_path / "parted", pictures=PICTURES, device="cpu", resume=True, quiet=True)
+    ends = [weights(checkpoint.at_step(tmp_path / run, 10)) for run in ("whole", "parted")]
+    assert same(*ends)
 
 
 def test_the_rate_finder_finds_one_that_learns():
