@@ -43,6 +43,7 @@ from embedder.dataset import Pictures, open_pictures
 from embedder.dataset_split import Sampler, Split, sampler, split
 from embedder.dataset_teacher import with_teacher
 from embedder.errors import BadRecipe, CheckpointBroken, DeviceUnavailable, TrainingCollapsed
+from embedder.heap import keep_freed_memory
 from embedder.network import EmbeddingNetwork, build, network_card
 from embedder.objectives import TAUGHT, Batch, Objective
 from embedder.recipe import Recipe
@@ -128,6 +129,8 @@ def train(
 ) -> Trained:
     """Train as a recipe says.
 
+    On a processor, this process keeps the memory it frees from then on (`embedder.heap`).
+
     Args:
         recipe: every choice.
         run: folder of checkpoints and logs.
@@ -143,6 +146,8 @@ def train(
     """
     with processes(device) as alone:
         place = with_precision(alone, recipe)
+        if place.device.type == "cpu":
+            keep_freed_memory()
         pictures = _pictures(recipe) if pictures is None else pictures
         parts = split(pictures, validation=recipe.validation, test=recipe.test, seed=recipe.seed,
                       by=recipe.by)  # fmt: skip
