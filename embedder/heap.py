@@ -25,4 +25,4 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
         return False
     wishes = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER), (_TOP_PAD, _AHEAD), (_ARENA_MAX, 1))
-    return all([mallopt(name, value) for name, value in wishes])
+    return all(mallopt(name, value) for name, value in wishes)

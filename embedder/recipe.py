@@ -52,6 +52,8 @@ class Recipe:
         rest: how many of the body's first blocks never learn.
         norms: `learn`: batch normalisation follows the pictures it sees; `keep`: a pretrained body
             keeps the averages it came with, and the head those it has after `warm_head`.
+        warm_body: training pictures a body cut out of a pretrained one is fitted to, block by
+            block, before the head is (`embedder.train_body`); `sface-half` only; 0: none.
         warm_head: training pictures whose features the head is fitted to before the first step,
             by the teacher's vectors; 0: none.
         ema: how slowly the averaged weights follow, 0…1; 0: no average.
@@ -92,6 +94,7 @@ class Recipe:
     frozen: int = 0
     rest: int = 0
     norms: str = "learn"
+    warm_body: int = 0
     warm_head: int = 0
     ema: float = 0.0
     evaluate: int = 200
@@ -130,7 +133,8 @@ _RANGES = (
     ("per_class", 1, 10_000), ("batch", 2, 1_000_000), ("chunk", 2, 1_000_000),
     ("accumulate", 1, 10_000), ("steps", 1, 1_000_000_000), ("rate", 1e-9, 100), ("floor", 0, 1),
     ("warmup", 0, 1_000_000_000), ("decay", 0, 10), ("clip", 0, 1e6), ("frozen", 0, 1_000_000_000),
-    ("rest", 0, 1000), ("warm_head", 0, 1_000_000_000),
+    ("rest", 0, 1000), ("warm_body", 0, 1_000_000_000),
+    ("warm_head", 0, 1_000_000_000),
     ("ema", 0, 0.999999), ("evaluate", 1, 1_000_000_000), ("patience", 0, 1_000_000),
     ("checkpoint", 1, 1_000_000_000), ("seed", 0, 2**32 - 1),
 )  # fmt: skip
@@ -162,8 +166,7 @@ RECIPES = {
     for recipe in (
         _FACE,
         replace(_FACE, name="vultus-face-1-mobile", network="sface-half", augmentation="faces",
-                judged="none", warm_head=4000, rest=0, norms="learn", steps=60_000, rate=1e-3,
-                warmup=200),
+                judged="none", warm_body=2000, rest=0, norms="learn", steps=5000, rate=5e-3),
         _MNIST,
         replace(_MNIST, name="mnist-ratio", objectives=(
             Weighted("triplet-ratio", options={"unit": True, "temperature": 1.0}),)),

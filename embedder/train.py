@@ -48,7 +48,8 @@ from embedder.network import EmbeddingNetwork, build, network_card
 from embedder.objectives import TAUGHT, Batch, Objective
 from embedder.recipe import Recipe
 from embedder.start import load_start
-from embedder.train_head import factored, fit_head, regressed
+from embedder.train_body import fit_body
+from embedder.train_head import factored, fit_head, reduced, regressed
 from embedder.train_log import Log, Row
 
 _VALIDATED = 4096  # pictures looked at in a validation, at most
@@ -158,8 +159,8 @@ def train(
         if last is not None and not resume:
             raise CheckpointBroken(f"{run} holds a run already: give --resume, or another folder.")
         state = _begin(recipe, pictures, last, place)
-        if last is None and recipe.warm_head:
-            _warm_head(state, feed, parts)
+        if last is None:
+            _warm(state, feed, parts)
         log = Log(run, from_step=state.step, active=place.rank == 0)
         try:
             return _loop(recipe, state, feed, parts, run, place, log, quiet=quiet)
@@ -400,6 +401,29 @@ def _still(part: nn.Module) -> None:
             module.eval()
 
 
+def _warm(state: State, feed: Feed, parts: Split) -> None:
+    """Fit what the recipe wants fitted before the first step."""
+    if feed.recipe.warm_body:
+        _warm_body(state, feed, parts)
+    if feed.recipe.warm_head:
+        _warm_head(state, feed, parts)
+    if state.average is not None:
+        state.average.load_state_dict(state.network.state_dict())
+
+
+def _warm_body(state: State, feed: Feed, parts: Split) -> None:
+    """Fit a body cut out of a whole one to it, on clean pictures."""
+    recipe, place = feed.recipe, feed.place
+    if recipe.network != "sface-half":
+        raise BadRecipe(f"warm_body fits sface-half to SFace: {recipe.network} is no cut of it.")
+    rng = np.random.default_rng(recipe.seed)
+    chosen = np.sort(rng.choice(parts.train, min(recipe.warm_body, len(parts.train)), False))
+    whole = build("sface-whole").body.to(place.device)
+    pictures = state.network.scale(feed.pixels(chosen))
+    near = fit_body(state.network.body, whole, pictures)
+    tell(f"the body was fitted to {len(chosen)} pictures: cosine {near:.4f} with SFace's", place)
+
+
 def _warm_head(state: State, feed: Feed, parts: Split) -> None:
     """Fit the head to the teacher on clean pictures, the body as it came."""
     recipe, place = feed.recipe, feed.place
@@ -422,11 +446,12 @@ def _warm_head(state: State, feed: Feed, parts: Split) -> None:
         near = factored(head, whole, features)
         tell(f"the head was cut to its channels: cosine {near:.4f} with the whole one", place)
         cosine = regressed(head, features, wanted)
+    elif recipe.network == "sface-half":
+        reduced(head, features, wanted)
+        cosine = regressed(head, features, wanted)
     else:
         cosine = fit_head(head, features, wanted, seed=recipe.seed)
     tell(f"the head was fitted to {count} pictures: cosine {cosine:.4f} with the teacher", place)
-    if state.average is not None:
-        state.average.load_state_dict(state.network.state_dict())
 
 
 class Feed:

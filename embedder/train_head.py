@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _BATCH, _EPOCHS, _RATE = 256, 12, 2e-3
+_DUAL = 0.03  # penalty of `reduced`, in shares of a picture's mean square
 _PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
 
@@ -72,6 +73,48 @@ def factored(head: nn.Sequential, whole: nn.Sequential, features: Tensor) -> flo
         Mean cosine between the two heads' vectors over the features.
     """
     weight, bias = _affine(whole, features.shape[1])  # (D, C, P), (D,)
+    _narrow(head, weight, bias, features)
+    with torch.no_grad():
+        head.eval(), whole.eval()
+        near = [
+            functional.cosine_similarity(head(part.float()), whole(part.float()))
+            for part in features.split(_BATCH)
+        ]
+    return float(torch.cat(near).mean())
+
+
+def reduced(head: nn.Sequential, features: Tensor, teacher: Tensor, *, most: int = 6000) -> float:
+    """Choose a factored head's channels where there is no whole head to cut, in place.
+
+    The whole matrix is regressed to the teacher first, in the dual form, whose cost goes by the
+    pictures and not by the (more) features.
+
+    Args:
+        head: `narrow_head`: (N, C, H, H) → (N, D).
+        features: float16 (N, C, H, H).
+        teacher: float (N, D), unit rows.
+        most: pictures looked at.
+
+    Returns:
+        Mean cosine of the narrow head's vectors with the teacher's over those pictures.
+    """
+    features, teacher = features[:most], teacher[:most]
+    rows, aim = features.flatten(1).float(), teacher.mean(dim=0)
+    centre = rows.mean(dim=0)
+    rows -= centre
+    gram = rows @ rows.T
+    gram.diagonal().add_(_DUAL * float(gram.diagonal().mean()))
+    solved = torch.cholesky_solve(teacher - aim, torch.linalg.cholesky(gram))  # (N, D)
+    matrix = solved.T @ rows  # (D, C·P)
+    _narrow(head, matrix.view(len(matrix), features.shape[1], -1), aim - matrix @ centre, features)
+    with torch.no_grad():
+        head.eval()
+        found = torch.cat([head(part.float()) for part in features.split(_BATCH)])
+    return float(functional.cosine_similarity(found, teacher).mean())
+
+
+def _narrow(head: nn.Sequential, weight: Tensor, bias: Tensor, features: Tensor) -> None:
+    """Put a matrix over all channels into a narrow head: (D, C, P), (D,), features (N, C, H, H)."""
     mean, covariance = _moments(features)  # (C, P), (C, C)
     values, axes = torch.linalg.eigh(covariance)
     spread = values.clamp(min=float(values.max()) * 1e-9).sqrt()
@@ -89,12 +132,6 @@ def factored(head: nn.Sequential, whole: nn.Sequential, features: Tensor) -> flo
         norm = head[4]
         norm.running_mean.zero_()
         norm.running_var.fill_(1.0 - norm.eps)
-        head.eval(), whole.eval()
-        near = [
-            functional.cosine_similarity(head(part.float()), whole(part.float()))
-            for part in features.split(_BATCH)
-        ]
-    return float(torch.cat(near).mean())
 
 
 def regressed(head: nn.Sequential, features: Tensor, teacher: Tensor) -> float:

@@ -21,14 +21,16 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(way):
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(
         [sys.executable, "-c", LOOP, way], capture_output=True, text=True, check=True
     )
     said, count = done.stdout.split()
     return said, int(count)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library gives it back")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only the GNU C library gives it back so"
+)
 def test_what_is_freed_is_taken_again_without_a_fault_a_page():
     said, kept = faults("kept")
     assert said == "True"

@@ -5,7 +5,7 @@ from sklearn.linear_model import Ridge
 from torch.nn.functional import cosine_similarity
 
 from embedder.network import narrow_head
-from embedder.train_head import _Moments, factored, fit_head, regressed
+from embedder.train_head import _Moments, factored, fit_head, reduced, regressed
 
 CHANNELS, SIDE, DIM, RANK = 24, 3, 8, 6
 
@@ -49,6 +49,19 @@ def test_a_narrower_one_loses_what_counts_least():
     ]
     assert near == sorted(near)
     assert near[-1] > 0.9
+
+
+def test_channels_are_chosen_without_a_whole_head():
+    torch.manual_seed(6)
+    maps = features(900, 7)
+    teacher = torch.nn.functional.normalize(maps.flatten(1) @ torch.randn(CHANNELS * 9, DIM))
+    head = narrow_head(CHANNELS, SIDE, DIM, RANK)
+    assert reduced(head, maps.half(), teacher, most=600) > 0.98
+    with torch.no_grad():
+        left_out = cosine_similarity(head(maps[600:]), teacher[600:]).mean()
+    assert left_out > 0.97  # six channels hold all that varies
+    fewer = narrow_head(CHANNELS, SIDE, DIM, 2)
+    assert reduced(fewer, maps.half(), teacher) < left_out
 
 
 def test_a_head_is_fitted_to_a_teacher():
