@@ -186,3 +186,7 @@ def _say(line: str) -> None:
     """A line on stderr; where that is on a full disk too, the exit code still holds."""
     with suppress(OSError):
         click.echo(f"vultus: {line}", err=True)
+
+
+if __name__ == "__main__":
+    main()

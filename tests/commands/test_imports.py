@@ -62,3 +62,10 @@ def test_torch_is_for_training_only(vultus: Vultus, shared: Gallery, command: st
         "enroll": (shared.folder, "--dry-run"),
     }
     assert "torch" not in loaded(vultus, command, *asked[command], *shared.at)
+
+
+def test_the_commands_run_as_a_module_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "vultus", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout[:6]) == (0, "vultus")
