@@ -142,12 +142,17 @@ def _crop(pixels: NDArray[np.uint8]) -> Crop:
     return Crop(pixels, np.eye(2, 3, dtype=np.float64), face)
 
 
-def try_out(path: Path, card: EncoderCard) -> dict[str, str | None]:
+def try_out(
+    path: Path, card: EncoderCard, pictures: NDArray[np.uint8] | None = None
+) -> dict[str, str | None]:
     """Run a graph on probes in every runtime that is installed.
 
     Args:
         path: the ONNX file.
         card: its card.
+        pictures: uint8 (N, S, S, 3), RGB, of what the encoder is for; they judge whether OpenVINO
+            may compute in bf16. None: drawn probes do, which have little of what it looks for,
+            so that rounding weighs more in their vectors.
 
     Returns:
         runtime → the precision it may compute in, None where its vectors are others than those of
@@ -167,17 +172,22 @@ def try_out(path: Path, card: EncoderCard) -> dict[str, str | None]:
     check_vectors(reference, _single(names[0], path, card, crops), card, path.name)
     found: dict[str, str | None] = {names[0]: "fp32"}
     if names[0] == "onnxruntime" and "openvino" in names:
-        found["openvino"] = _openvino(path, card, crops, reference)
+        wanted = _OTHER_RUNTIME
+        if pictures is not None:
+            crops, wanted = [_crop(picture) for picture in pictures], PARITY
+            reference = _vectors(names[0], path, card, crops, "fp32")
+        found["openvino"] = _openvino(path, card, crops, reference, wanted)
     return found
 
 
 def _openvino(
-    path: Path, card: EncoderCard, crops: Sequence[Crop], reference: NDArray[np.float32]
-) -> str | None:
+    path: Path, card: EncoderCard, crops: Sequence[Crop], reference: NDArray[np.float32],
+    wanted: float,
+) -> str | None:  # fmt: skip
     """The fastest precision in which OpenVINO gives the reference's vectors, float32 (N, D)."""
     for precision in ("bf16", "fp32"):
         vectors = _vectors("openvino", path, card, crops, precision)
-        if vectors.shape == reference.shape and least_cosine(vectors, reference) >= _OTHER_RUNTIME:
+        if vectors.shape == reference.shape and least_cosine(vectors, reference) >= wanted:
             return precision
     return None
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embedder.card import EncoderCard
 from embedder.card_file import LARGEST_CARD, read_card
@@ -23,6 +23,10 @@ from embedder.errors import ModelExists, ModelUnusable
 from embedder.model_folder import CARD, ImportedModel, imported_names, models_folder, read_imported
 from embedder.model_graph import check_form, try_out
 from embedder.weights import write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _RUN = ("state.json", "best", "log.csv")
 _PICKLES = (".pth", ".pt", ".pkl", ".bin", ".ckpt")
@@ -54,6 +58,7 @@ def import_model(
     *,
     replace: bool = False,
     admit: Callable[[EncoderCard], None] | None = None,
+    pictures: Callable[[EncoderCard], NDArray[np.uint8]] | None = None,
 ) -> Imported:
     """Check an exported encoder and keep it in the user's models folder.
 
@@ -61,6 +66,8 @@ def import_model(
         source: the folder of an export, its card (JSON) or its ONNX file with the card beside it.
         replace: take the place of an imported encoder of that name.
         admit: called with the card before anything is kept; it may raise.
+        pictures: called with the card, gives uint8 (N, S, S, 3) of what the encoder is for, which
+            judge the runtimes (`embedder.model_graph.try_out`); None: drawn ones do.
 
     Raises:
         ModelUnusable: no card or graph, another digest than the card names, another form, or
@@ -77,7 +84,8 @@ def import_model(
     taken = _taken(card, replace=replace)
     data = _verified(file, card)
     check_form(data, card, file.name)
-    return Imported(_keep(card, facts, file.name, data), taken)
+    shown = None if pictures is None else pictures(card)
+    return Imported(_keep(card, facts, file.name, data, shown), taken)
 
 
 def locate(source: Path) -> tuple[Path, str | None]:
@@ -196,15 +204,19 @@ def _verified(file: Path, card: EncoderCard) -> bytes:
     return data
 
 
-def _keep(card: EncoderCard, facts: dict[str, Any], name: str, data: bytes) -> ImportedModel:
+def _keep(
+    card: EncoderCard, facts: dict[str, Any], name: str, data: bytes,
+    pictures: NDArray[np.uint8] | None,
+) -> ImportedModel:  # fmt: skip
     """Write an encoder beside its place, try it there, and put it in place whole."""
     models = models_folder()
     models.mkdir(mode=0o700, parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=models, prefix=f".{card.name}."))
     try:
         write_atomically(work / name, data)
-        runtimes = try_out(work / name, card)
-        values = {**card.to_dict(), **facts, "file": name, "runtimes": runtimes}
+        runtimes = try_out(work / name, card, pictures)
+        tried = "drawn pictures" if pictures is None else f"{len(pictures)} pictures given"
+        values = {**card.to_dict(), **facts, "file": name, "runtimes": runtimes, "tried_on": tried}
         text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
         write_atomically(work / CARD, text.encode())
         place, old = models / card.name, work.with_name(f"{work.name}.old")

@@ -18,6 +18,9 @@ from verify.cli import format_option, leave
 from verify.output import as_json
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from embedder.card import EncoderCard
     from embedder.weights import WeightsFile
 
@@ -116,13 +119,18 @@ def _tell_verdict(card: EncoderCard, found: Commercial) -> None:
 Examples:
   vultus models import model/                    (what vultus models export wrote)
   vultus models import model/shoes-fp16.onnx     (one of several; the card lies beside it)
+  vultus models import model/ --pictures people/ (they tell whether bf16 will do: faster)
   vultus models import model/ --replace --format json""",
 )
 @click.argument("source", metavar="DIR|FILE", type=click.Path(path_type=Path))
 @click.option("--replace", is_flag=True, help="Take the place of an imported one of that name.")
+@click.option("--pictures", type=click.Path(exists=True, path_type=Path), metavar="DIR",
+              help="Pictures as the encoder is shown them; they judge bf16 instead of drawn ones.")
 @_commercial_option("Refuse one whose weights or training data do not allow commercial use.")
 @format_option("table", "json")
-def import_command(source: Path, replace: bool, required: bool, form: str) -> None:
+def import_command(
+    source: Path, replace: bool, pictures: Path | None, required: bool, form: str
+) -> None:
     """Check an exported encoder and keep it: then --model NAME works everywhere.
 
     The card must be whole, the ONNX file the one it names by sha256, and a test run must give
@@ -130,7 +138,10 @@ def import_command(source: Path, replace: bool, required: bool, form: str) -> No
     """
     from embedder.model_import import import_model
 
-    done = import_model(source, replace=replace, admit=_require if required else None)
+    done = import_model(
+        source, replace=replace, admit=_require if required else None,
+        pictures=None if pictures is None else lambda card: _shown(card, pictures),
+    )  # fmt: skip
     if form == "json":
         click.echo(as_json(done.to_dict()))
         return
@@ -138,6 +149,14 @@ def import_command(source: Path, replace: bool, required: bool, form: str) -> No
     told = ", ".join(f"{name} {precision or 'refused'}" for name, precision in runs.items())
     click.echo(f"{card.name}: {card.dim}-d, space {card.space}; runs in {told}.")
     click.echo(f"Use it with --model {card.name}, or VULTUS_MODEL={card.name}.")
+
+
+def _shown(card: EncoderCard, place: Path) -> NDArray[np.uint8]:
+    """Some of the pictures of a place, uint8 (N, S, S, 3), as the encoder is shown them."""
+    from embedder.dataset import open_pictures
+    from embedder.quantize import drawn
+
+    return drawn(open_pictures(place, side=card.side).pixels)
 
 
 def _require(card: EncoderCard) -> None:

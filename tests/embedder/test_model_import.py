@@ -274,6 +274,26 @@ def test_runtimes_that_agree_are_kept(tmp_path: Path):
     assert found["openvino"] in {"bf16", "fp32"}
 
 
+def test_pictures_that_are_given_judge_the_runtimes(models: Path, exported, monkeypatch):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    given = np.random.default_rng(1).integers(0, 256, (7, SIDE, SIDE, 3), np.uint8)
+    judged = []
+
+    def openvino(path, card, crops, reference, wanted):
+        np.testing.assert_array_equal(np.stack([crop.pixels for crop in crops]), given)
+        encoder = open_network_encoder("shoes", runtime="onnxruntime")
+        np.testing.assert_allclose(reference, encoder.encode(crops).vectors, atol=1e-5)
+        judged.append(wanted)
+        return "bf16"
+
+    import_model(exported())
+    monkeypatch.setattr(model_graph, "_openvino", openvino)
+    done = import_model(exported(), replace=True, pictures=lambda card: given[:, : card.side])
+    assert judged == [PARITY]
+    assert done.model.runtimes["openvino"] == "bf16"
+    assert json.loads((models / "shoes" / CARD).read_text())["tried_on"] == "7 pictures given"
+
+
 def test_a_runtime_that_gives_other_vectors_is_not_used(models: Path, exported):
     """As a card says it that found so on import."""
     import_model(exported())
