@@ -66,8 +66,11 @@ Examples:
 @click.option("--objectives", help="name[:weight],… for example triplet,distil-vectors:2.")
 @click.option("--augmentation", help="How pictures are changed; a wrong name lists the sets.")
 @click.option("--teacher", help="Encoder to distil, for example sface.")
-@click.option("--optimizer", type=click.Choice(["adamw", "adamw-relative", "sgd"]),
-              help="Which optimizer; relative: a tensor's rate goes by its weights' size.")
+@click.option(
+    "--optimizer",
+    type=click.Choice(["adamw", "adamw-relative", "sgd"]),
+    help="Which optimizer; relative: a tensor's rate goes by its weights' size.",
+)
 @click.option("--by", type=click.Choice(["class", "photo"]), help="Split by person or photo.")
 @click.option("--bf16/--fp32", default=None, help="Arithmetic; default bf16 on a GPU only.")
 @_numbers

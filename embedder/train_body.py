@@ -69,8 +69,9 @@ def fit_block(block: nn.Sequential, inputs: Tensor, aims: Tensor) -> None:
     totals = torch.zeros(groups, outs, dtype=torch.float64)
     count = 0
     for x, y in zip(inputs.split(_BATCH), aims.split(_BATCH), strict=True):
-        rows = functional.unfold(x.float(), conv.kernel_size, padding=conv.padding,
-                                 stride=conv.stride)  # (n, C·T, P)
+        rows = functional.unfold(
+            x.float(), conv.kernel_size, padding=conv.padding, stride=conv.stride
+        )  # (n, C·T, P)
         rows = rows.view(len(x), groups, width, -1).permute(1, 2, 0, 3).flatten(2)  # (G, W, n·P)
         wanted = y.float().view(len(y), groups, outs, -1).permute(1, 2, 0, 3).flatten(2)
         within += (rows @ rows.mT).double()

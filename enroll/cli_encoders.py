@@ -124,8 +124,12 @@ Examples:
 )
 @click.argument("source", metavar="DIR|FILE", type=click.Path(path_type=Path))
 @click.option("--replace", is_flag=True, help="Take the place of an imported one of that name.")
-@click.option("--pictures", type=click.Path(exists=True, path_type=Path), metavar="DIR",
-              help="Pictures as the encoder is shown them; they judge bf16 instead of drawn ones.")
+@click.option(
+    "--pictures",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="DIR",
+    help="Pictures as the encoder is shown them; they judge bf16 instead of drawn ones.",
+)
 @_commercial_option("Refuse one whose weights or training data do not allow commercial use.")
 @format_option("table", "json")
 def import_command(

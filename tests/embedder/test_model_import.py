@@ -279,7 +279,7 @@ def test_pictures_that_are_given_judge_the_runtimes(models: Path, exported, monk
     given = np.random.default_rng(1).integers(0, 256, (7, SIDE, SIDE, 3), np.uint8)
     judged = []
 
-    def openvino(path, card, crops, reference, wanted):
+    def openvino(_path, _card, crops, reference, wanted):
         np.testing.assert_array_equal(np.stack([crop.pixels for crop in crops]), given)
         encoder = open_network_encoder("shoes", runtime="onnxruntime")
         np.testing.assert_allclose(reference, encoder.encode(crops).vectors, atol=1e-5)
