@@ -19,6 +19,7 @@ from embedder.align import Crop
 from embedder.arrays import expect
 from embedder.card import EncoderCard
 from embedder.errors import DeviceUnavailable, RuntimeMissing, UnknownModel, WrongArray
+from embedder.weights import SFACE, find
 
 DEFAULT_MODEL = "sface"
 CARDS = {
@@ -27,7 +28,7 @@ CARDS = {
     "picture": picture.card(),
     **{name: model_folder.own(name).card for name in model_folder.shipped_names()},
 }
-_QUICK = frozenset({"sface", "sface-mirror"})  # what OpenCV reads as it is
+_SFACE = frozenset({"sface", "sface-mirror"})
 _BATCH = 32
 _UNIT = 1e-3  # by how much the squared length of a row may differ from 1
 
@@ -213,10 +214,11 @@ def open_network_encoder(
     """
     card = card_of(default_model() if name is None else name)
     place = device if device is not None else os.environ.get("VULTUS_DEVICE", "cpu")
-    if quick and runtime is None and place == "cpu" and card.name in _QUICK:
+    file = _quick_file(card) if quick and runtime is None and place == "cpu" else None
+    if file is not None:
         from embedder.opencv_encoder import OpenCvNetwork
 
-        return NetworkEncoder(card, OpenCvNetwork())
+        return NetworkEncoder(card, OpenCvNetwork(file))
     path, precision = graph_of(card)
     for candidate in _runtimes(_allowed(card, runtime), place):
         network = _open(candidate, str(path), place, precision)
@@ -225,6 +227,15 @@ def open_network_encoder(
     wanted = runtime or ("onnxruntime-gpu" if place == "cuda" else "openvino or onnxruntime")
     extra = "gpu" if place == "cuda" else "cpu"
     raise RuntimeMissing(f'{wanted} is not installed: pip install "vultus[{extra}]".')
+
+
+def _quick_file(card: EncoderCard) -> Path | None:
+    """The file of an encoder that OpenCV reads as it is; None where there is none of that kind."""
+    if card.name in _SFACE:
+        return find(SFACE)
+    if card.name in model_folder.shipped_names():
+        return model_folder.own(card.name).graph()
+    return None
 
 
 def graph_of(card: EncoderCard) -> tuple[Path, str | None]:
@@ -236,7 +247,7 @@ def graph_of(card: EncoderCard) -> tuple[Path, str | None]:
     if card.name == "picture":
         # bf16 moves its vectors to cosine 0.9986, below the 0.9995 that one space demands
         return picture.model_path(), "fp32"
-    if card.name in _QUICK:
+    if card.name in _SFACE:
         return sface.model_path(), None
     own = model_folder.own(card.name)
     return own.graph(), None if own.precision("openvino") == "bf16" else "fp32"
@@ -244,7 +255,7 @@ def graph_of(card: EncoderCard) -> tuple[Path, str | None]:
 
 def _allowed(card: EncoderCard, asked: str | None) -> str | None:
     """The runtime to use; not OpenVINO where an encoder has other vectors in it."""
-    carried = card.name in _QUICK or card.name == "picture"
+    carried = card.name in _SFACE or card.name == "picture"
     if carried or not model_folder.own(card.name).refuses("openvino"):
         return asked
     if asked == "openvino":

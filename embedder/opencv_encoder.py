@@ -1,37 +1,38 @@
-"""SFace in OpenCV: three times slower than OpenVINO, and ready in a fifth of the time.
+"""Encoders in OpenCV: three times slower than in OpenVINO, and ready in a fifth of the time.
 
-For a command that encodes one photo or two. OpenCV is there anyway, and it opens the official file
-of 10.7 MB as it is; nothing else is imported, converted or compiled.
+For a command that encodes one photo or two. OpenCV is there anyway, and it opens SFace's official
+file and those of the encoders trained here as they are; nothing else is imported, converted or
+compiled.
 """
 
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.sface import INPUT
-from embedder.weights import SFACE, find
 
 
 class OpenCvNetwork:
-    """The official SFace file opened in OpenCV; it satisfies `embedder.encoder.Network`."""
+    """An ONNX file opened in OpenCV; it satisfies `embedder.encoder.Network`."""
 
     runtime = "opencv"
     device = "cpu"
     precision = "fp32"
 
-    def __init__(self) -> None:
-        """Find, verify and open the file.
+    def __init__(self, file: Path) -> None:
+        """Open a file, which was verified.
 
-        Raises:
-            WeightsMissing, WeightsBroken: as `embedder.weights.find`.
+        Args:
+            file: an encoder whose input is called `data`.
         """
         # errors only: OpenCV 5 warns about each network it loads
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-        self._network = cv2.dnn.readNetFromONNX(str(find(SFACE)))
+        self._network = cv2.dnn.readNetFromONNX(str(file))
         # the file lists its weights as inputs too: OpenCV 5 wants to be told which one is meant
         self._input = INPUT if cv2.__version__.partition(".")[0] != "4" else ""
         self._one_at_a_time = threading.Lock()
