@@ -31,6 +31,7 @@ from embedder.errors import (
     WeightsMissing,
     WrongArray,
 )
+from embedder.model_folder import shipped_names
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra cpu is not installed")
 openvino_encoder = pytest.importorskip(
@@ -330,7 +331,9 @@ def test_the_environment_chooses_the_model(graph: Path, monkeypatch: pytest.Monk
 
 
 def test_cards_by_name():
-    assert [card.name for card in known_models()] == ["sface", "sface-mirror", "picture"]
+    assert [card.name for card in known_models()] == [
+        "sface", "sface-mirror", "picture", *shipped_names()
+    ]  # fmt: skip
     assert card_of("sface") == CARD
     with pytest.raises(UnknownModel):
         card_of("")
@@ -373,6 +376,18 @@ def test_for_a_photo_or_two_opencv_gives_the_same_vectors(
         usual = NetworkEncoder(quick.card, ort.network)
         some = [*face_crops, *crops[:6]]
         assert cosines(usual.encode(some), quick.encode(some)).min() >= 0.9995
+
+
+@pytest.mark.parametrize("name", shipped_names() or [pytest.param("", marks=pytest.mark.skip(
+    reason="no encoder of its own comes with this version"))])  # fmt: skip
+def test_encoders_that_come_along_give_the_same_vectors_everywhere(
+    name: str, face_crops: list[Crop]
+):
+    usual = open_network_encoder(name, runtime="onnxruntime").encode(face_crops)
+    for other in (open_network_encoder(name, runtime="openvino"),
+                  open_network_encoder(name, quick=True)):  # fmt: skip
+        assert other.network.runtime in {"openvino", "opencv"}
+        assert cosines(usual, other.encode(face_crops)).min() >= 0.9995
 
 
 def test_quick_gives_way_to_what_was_asked(monkeypatch: pytest.MonkeyPatch):
