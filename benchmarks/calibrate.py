@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from pictures import Vectors, aligned, lfw
 
+from embedder.card import ALIGNMENT
 from embedder.encoder import known_models
 from embedder.model_folder import shipped_names
 from verify.calibration import Calibration
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"write {TARGET.name}")
     arguments = parser.parse_args()
     spaces = {}
-    for card in known_models():
+    for card in (card for card in known_models() if card.alignment == ALIGNMENT):
         found = {"lfw-dev train": lfw("train", card.name)}
         others = () if card.name in shipped_names() else OTHERS
         found |= {name: aligned(name, card.name) for name in others}

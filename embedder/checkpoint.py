@@ -3,6 +3,7 @@
     run/step-00000500/state.safetensors   network, averaged weights, objectives, optimizer
                       state.json          recipe, step, best EER, classes, shape
     run/best/…                            the averaged weights at the best validation
+    run/start/…                           the weights it began with, where these were trained ones
 
 A folder is written under another name, synced, and renamed: it is there whole, or not there. One
 that it replaces steps aside first, and is put back if the new one never came.
@@ -162,6 +163,35 @@ def find(place: Path) -> Path:
     if last is None:
         raise CheckpointBroken(f"{place} holds no checkpoint: give the folder of a run.")
     return last
+
+
+def towards_start(network: EmbeddingNetwork, run: Path, share: float) -> None:
+    """Mix a network's weights with those its run began with, in place.
+
+    What was known before comes back, and less of what was learnt is lost than the share says: the
+    losses of fine-tuned weights are about convex between the two (Wortsman and others, "Robust
+    fine-tuning of zero-shot models", CVPR 2022).
+
+    Args:
+        network: of the run.
+        run: the run's folder.
+        share: of the start, 0…1.
+
+    Raises:
+        CheckpointBroken: the run kept no start, or one of another network.
+    """
+    if not (run / "start" / FACTS).is_file():
+        raise CheckpointBroken(
+            f"{run} holds no start to mix with: only runs that began with trained weights keep one."
+        )
+    mixed = load(run / "start").network()
+    ours, theirs = network.state_dict(), mixed.state_dict()
+    if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
+        raise CheckpointBroken(f"{run / 'start'} is of another network.")
+    with torch.no_grad():
+        for key, value in ours.items():
+            if value.is_floating_point():
+                value.lerp_(theirs[key], share)
 
 
 def latest(run: Path) -> Path | None:

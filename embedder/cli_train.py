@@ -186,6 +186,13 @@ Examples:
               "precision.")  # fmt: skip
 @click.option("--own-space", is_flag=True,
               help="Where int8 moves vectors too far: another encoder, NAME-int8.")  # fmt: skip
+@click.option(
+    "--start-share",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="0…1",
+    help="Mix in so much of the weights the run began with: what they knew comes back.",
+)
 @click.option("--name", help="Of the encoder; default: the recipe's.")
 @click.option("--weights-licence", metavar="SPDX", help="For the card, such as Apache-2.0.")
 @click.option("--data-licence", metavar="SPDX|own",
@@ -197,7 +204,7 @@ Examples:
               show_default=True, help="How the result is printed.")  # fmt: skip
 def export_command(
     run: Path, out: Path, precision: str, calibration: Path | None, own_space: bool,
-    detector: str | None, form: str, **said: str | None,
+    start_share: float, detector: str | None, form: str, **said: str | None,
 ) -> None:  # fmt: skip
     """Write the best network of a RUN as ONNX with its card, checked against torch.
 
@@ -210,7 +217,7 @@ def export_command(
 
     alignment = {"yunet": ALIGNMENT, "whole": WHOLE, None: None}[detector]
     done = export(
-        run, out, precision=precision, own_space=own_space,
+        run, out, precision=precision, own_space=own_space, start_share=start_share,
         pictures=None if calibration is None else _calibration_pictures(run, calibration),
         statement=Statement(**said, alignment=alignment),
     )  # fmt: skip

@@ -26,7 +26,7 @@ from torch import nn
 
 from embedder.card import PARITY, EncoderCard
 from embedder.card_file import NAME, read_card
-from embedder.checkpoint import Checkpoint, find, load
+from embedder.checkpoint import Checkpoint, find, load, towards_start
 from embedder.encoder import unit_rows
 from embedder.errors import BadRecipe, ModelUnusable, WeightsBroken
 from embedder.network import network_card
@@ -114,6 +114,7 @@ def export(
     precision: str = "fp32",
     pictures: NDArray[np.uint8] | None = None,
     own_space: bool = False,
+    start_share: float = 0.0,
     statement: Statement = _SILENT,
 ) -> Exported:
     """Write a run's best network as ONNX, with its card, and check it against torch.
@@ -126,18 +127,21 @@ def export(
             int8 they are needed: three quarters calibrate, the others judge.
         own_space: where int8 vectors differ too much, keep them as those of another encoder,
             `<name>-int8`, with a space of its own.
+        start_share: share of the weights the run began with, 0…1; 0: what it learnt as it is.
         statement: name and licences for the card.
 
     Raises:
         BadRecipe: an unknown precision, or int8 without pictures.
         BadData: too few pictures to calibrate with.
-        CheckpointBroken: there is no checkpoint.
+        CheckpointBroken: there is no checkpoint, or no start to mix with.
         WeightsBroken: the file's vectors differ from torch's; nothing is kept.
     """
     saved = load(find(run))
     name = saved.recipe.name if statement.name is None else statement.name
     _check_asked(precision, pictures, name)
     network = saved.network()
+    if start_share:
+        towards_start(network, run, start_share)
     model = to_onnx(network, side=_side(saved))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as place:
@@ -166,7 +170,7 @@ def export(
         path, folder / f"{card.name}.json", card, precision, path.stat().st_size,
         float(cosines.min()), float(cosines.mean()), len(cosines), apart, remarks,
     )  # fmt: skip
-    _write_card(done, saved)
+    _write_card(done, saved, start_share)
     return done
 
 
@@ -211,7 +215,7 @@ def _too_far(file: str, precision: str, cosines: NDArray[np.float64]) -> str:
     return told + "export with --precision fp32."
 
 
-def _write_card(done: Exported, saved: Checkpoint) -> None:
+def _write_card(done: Exported, saved: Checkpoint, start_share: float) -> None:
     """Write the card; files of the same space that lie beside it stay in it."""
     card, folder = done.card, done.card_path.parent
     if done.card_path.is_file():
@@ -224,7 +228,7 @@ def _write_card(done: Exported, saved: Checkpoint) -> None:
     recipe |= {key: Path(recipe[key]).name for key in ("data", "init") if recipe[key]}
     facts = {
         **card.to_dict(), "recipe": recipe, "precision": done.precision, "parity": done.parity,
-        "mean_cosine": done.mean, "compared": done.compared,
+        "mean_cosine": done.mean, "compared": done.compared, "start_share": start_share,
     }  # fmt: skip
     text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
     done.card_path.write_text(text, encoding="utf-8")

@@ -161,6 +161,7 @@ def train(
         state = _begin(recipe, pictures, last, place)
         if last is None:
             _warm(state, feed, parts)
+            _save_start(state, recipe, run, place)
         log = Log(run, from_step=state.step, active=place.rank == 0)
         try:
             return _loop(recipe, state, feed, parts, run, place, log, quiet=quiet)
@@ -230,6 +231,12 @@ def _warned(said: str | None, warnings: list[str], recipe: Recipe, place: Place)
 
 def _waited_enough(state: State, recipe: Recipe) -> bool:
     return 0 < recipe.patience <= state.waited
+
+
+def _save_start(state: State, recipe: Recipe, run: Path, place: Place) -> None:
+    """Keep the weights a run begins with, where these know something (`towards_start`)."""
+    if place.rank == 0 and (recipe.init or recipe.warm_head or recipe.warm_body):
+        checkpoint.save(run / "start", tensors_of(state), recipe, facts_of(state))
 
 
 def _save(state: State, recipe: Recipe, run: Path, place: Place) -> None:

@@ -10,7 +10,7 @@ from embedder.card_file import read_card
 from embedder.dataset import from_arrays
 from embedder.dataset_teacher import crop_of
 from embedder.encoder import open_network_encoder
-from embedder.errors import BadData, BadRecipe, WeightsBroken
+from embedder.errors import BadData, BadRecipe, CheckpointBroken, WeightsBroken
 from embedder.licences import commercial
 from embedder.model_import import import_model
 from embedder.network import build
@@ -157,6 +157,40 @@ def test_an_export_keeps_what_was_exported_before(run, tmp_path):
     card, facts = read_card(second.card_path)
     assert set(card.digests) == {"digits-fp32.onnx", "digits-fp16.onnx"}
     assert facts["recipe"]["data"] == "digits.npz", "no place on this machine"
+
+
+def test_weights_are_mixed_with_those_the_run_began_with(run, tmp_path):
+    place = tmp_path / "run"
+    saved = checkpoint.load(run / "best")
+    checkpoint.save(place / "best", saved.tensors, saved.recipe, saved.facts)
+    with pytest.raises(CheckpointBroken, match="holds no start"):
+        export.export(place, tmp_path / "none", start_share=0.5)
+    other = {k: v + 0.25 if v.is_floating_point() else v for k, v in saved.tensors.items()}
+    checkpoint.save(place / "start", other, saved.recipe, saved.facts)
+    mixed = saved.network()
+    checkpoint.towards_start(mixed, place, 0.4)
+    ours = saved.network().state_dict()
+    for name, value in mixed.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, ours[name] + 0.1)
+    done = export.export(place, tmp_path / "model", start_share=0.4)
+    assert json.loads(done.card_path.read_text())["start_share"] == 0.4
+    plain = export.export(place, tmp_path / "plain")
+    assert plain.card.space != done.card.space
+
+
+def test_only_a_start_that_knows_something_is_kept(tmp_path):
+    shown = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), np.uint8)
+    pictures = from_arrays(shown, np.arange(8).repeat(5))
+    recipe = Recipe(dim=8, steps=2, batch=8, per_class=2, validation=0.25, test=0.0, warmup=0)
+    train(recipe, tmp_path / "fresh", pictures=pictures, device="cpu", quiet=True)
+    assert not (tmp_path / "fresh" / "start").exists()
+    begun = recipe.but(init=str(tmp_path / "fresh"), ema=0.9)
+    train(begun, tmp_path / "begun", pictures=pictures, device="cpu", quiet=True)
+    kept = checkpoint.load(tmp_path / "begun" / "start").network().state_dict()
+    first = checkpoint.load(checkpoint.find(tmp_path / "fresh")).network().state_dict()
+    assert all(torch.equal(kept[name], first[name]) for name in first)
+    export.export(tmp_path / "begun", tmp_path / "model", start_share=1.0)
 
 
 def test_what_is_said_of_an_export_stands_in_its_card(run, tmp_path):
