@@ -17,7 +17,7 @@ SIZES = {
     "mobileface-wide": (1.5e6, 2.2e6),
     "sface-compact": (3.2e6, 3.5e6),
     "sface-narrow": (3.9e6, 4.0e6),
-    "sface-half": (3.2e6, 3.5e6),
+    "sface-half": (3.7e6, 4.0e6),
     "sface-whole": (9.5e6, 9.7e6),
     "picture": (3.4e6, 3.6e6),
 }
