@@ -418,13 +418,18 @@ def _warm(state: State, feed: Feed, parts: Split) -> None:
         state.average.load_state_dict(state.network.state_dict())
 
 
+def _some(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """At most so many of rows (N,), by lot, in order."""
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(rows, min(most, len(rows)), replace=False))
+
+
 def _warm_body(state: State, feed: Feed, parts: Split) -> None:
     """Fit a body cut out of a whole one to it, on clean pictures."""
     recipe, place = feed.recipe, feed.place
     if recipe.network != "sface-half":
         raise BadRecipe(f"warm_body fits sface-half to SFace: {recipe.network} is no cut of it.")
-    rng = np.random.default_rng(recipe.seed)
-    chosen = np.sort(rng.choice(parts.train, min(recipe.warm_body, len(parts.train)), False))
+    chosen = _some(parts.train, recipe.warm_body, recipe.seed)
     whole = build("sface-whole").body.to(place.device)
     pictures = state.network.scale(feed.pixels(chosen))
     near = fit_body(state.network.body, whole, pictures)
@@ -437,9 +442,8 @@ def _warm_head(state: State, feed: Feed, parts: Split) -> None:
     taught = feed.pictures.teacher
     if taught is None:
         raise BadRecipe("warm_head fits the head to a teacher: let an objective distil one.")
-    rng = np.random.default_rng(recipe.seed)
-    count = min(recipe.warm_head, len(parts.train))
-    chosen = np.sort(rng.choice(parts.train, count, replace=False))
+    chosen = _some(parts.train, recipe.warm_head, recipe.seed)
+    count = len(chosen)
     body = state.network.body.eval()
     with torch.no_grad(), torch.autocast(place.device.type, torch.bfloat16, enabled=place.bf16):
         found = [

@@ -63,10 +63,11 @@ def fit_block(block: nn.Sequential, inputs: Tensor, aims: Tensor) -> None:
     groups = conv.groups
     width = taps * conv.in_channels // groups  # inputs of one output
     outs = 1 if apart else conv.out_channels
-    within = torch.zeros(groups, width, width, dtype=torch.float64)
-    across = torch.zeros(groups, width, outs, dtype=torch.float64)
-    sums = torch.zeros(groups, width, dtype=torch.float64)
-    totals = torch.zeros(groups, outs, dtype=torch.float64)
+    exact = {"dtype": torch.float64, "device": inputs.device}
+    within = torch.zeros(groups, width, width, **exact)
+    across = torch.zeros(groups, width, outs, **exact)
+    sums = torch.zeros(groups, width, **exact)
+    totals = torch.zeros(groups, outs, **exact)
     count = 0
     for x, y in zip(inputs.split(_BATCH), aims.split(_BATCH), strict=True):
         rows = functional.unfold(
