@@ -94,6 +94,8 @@ def train(
     chosen = _recipe(recipe, out if resume else None, choices)
     if show:
         click.echo(json.dumps(chosen.to_dict(), indent=1, ensure_ascii=False))
+    elif not chosen.data:
+        raise BadRecipe("The recipe names no pictures: give --data, a folder per class.")
     elif find_rate:
         click.echo(f"{_found_rate(chosen, quiet):.2g}")
     elif out is None:
@@ -134,10 +136,7 @@ def _recipe(given: str | None, run: Path | None, choices: dict[str, Any]) -> Rec
         start = start_recipe(changes["init"])
         return start.but(**{"frozen": _FIRST_FROZEN, "name": f"{start.name}-tuned", **changes})
     default = "simclr" if changes.get("self_supervised") else "faces"
-    found = open_recipe(default if given is None else given).but(**changes)
-    if not found.data:
-        raise BadRecipe("The recipe names no pictures: give --data, a folder per class.")
-    return found
+    return open_recipe(default if given is None else given).but(**changes)
 
 
 def _found_rate(recipe: Recipe, quiet: bool) -> float:

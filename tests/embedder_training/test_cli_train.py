@@ -64,6 +64,7 @@ def test_show_prints_a_recipe_that_can_be_read_again(tmp_path):
     (tmp_path / "r.json").write_text(shown)
     assert call(train, tmp_path / "r.json", "--show").output == shown
     assert json.loads(shown)["seed"] == 5
+    assert json.loads(call(train, "simclr", "--show").output)["data"] == ""
 
 
 def test_a_rate_is_proposed(people, tmp_path, monkeypatch):
