@@ -14,7 +14,7 @@ Letters: N pictures, C channels, S side.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import kornia.augmentation as kornia
 import torch
@@ -81,6 +81,12 @@ _CHANCES = (
     "glasses", "hand",
 )  # fmt: skip
 
+# Captures far from their clean enrolment in one half, clean faces in the other: what a student
+# sees whose teacher is always shown the clean face.
+_HARD = Augmentation(
+    clean=0.5, shift=0.5, degrees=6, move=0.03, scale=0.05, light=0.4, blur=0.35, sigma=3.5,
+    noise=0.35, grain=0.16, jpeg=0.15, small=0.35, least=0.14, mask=0.35, glasses=0.05, hand=0.08,
+)  # fmt: skip
 AUGMENTATIONS = {
     "none": None,
     "faces": Augmentation(),
@@ -88,13 +94,8 @@ AUGMENTATIONS = {
     "captures": Augmentation(
         blur=0.4, noise=0.4, jpeg=0.2, small=0.4, mask=0.3, glasses=0.1, hand=0.1, light=0.7
     ),
-    # Captures far from their clean enrolment in one half, clean faces in the other: what a student
-    # sees whose teacher is always shown the clean face.
-    "hard-half": Augmentation(
-        clean=0.5, shift=0.5, degrees=6, move=0.03, scale=0.05, light=0.4, blur=0.35, sigma=3.5,
-        noise=0.35, grain=0.16, jpeg=0.15, small=0.35, least=0.14, mask=0.35, glasses=0.05,
-        hand=0.08,
-    ),
+    "hard-half": _HARD,
+    "hard-third": replace(_HARD, clean=0.67),
     "digits": Augmentation(
         mirror=0, light=0, grey=0, blur=0, noise=0, jpeg=0, small=0, mask=0, glasses=0, hand=0
     ),

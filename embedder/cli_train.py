@@ -178,8 +178,9 @@ Examples:
 )
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
-@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32",
-              show_default=True, help="Of the weights; int8: of all arithmetic.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "packed", "int8"]), default="fp32",
+              show_default=True, help="Of the weights (packed: the largest in 8 bits); int8: of "
+              "all arithmetic.")  # fmt: skip
 @click.option("--calibration", type=click.Path(exists=True, path_type=Path), metavar="DIR",
               help="Pictures as the network is shown them: they calibrate int8, and judge any "
               "precision.")  # fmt: skip

@@ -1,9 +1,10 @@
-"""A trained network as ONNX: fp32, fp16 or int8, a card, and a check against torch.
+"""A trained network as ONNX: fp32, fp16, packed or int8, a card, and a check against torch.
 
 fp16 stores the weights in half the bytes and computes in fp32: every runtime takes it, and nothing
-overflows. int8 is static quantisation (`embedder.quantize`). The check runs both on the same
-pictures, for int8 on such as took no part in the calibration; below cosine 0.9995 the file is no
-longer of the vector space, and is kept only as an encoder of its own.
+overflows. packed stores the largest matrices in a quarter of the bytes too, in 8 bits with a factor
+an output, and computes in fp32 as well. int8 is static quantisation (`embedder.quantize`). The
+check runs both on the same pictures, for int8 on such as took no part in the calibration; below
+cosine 0.9995 the file is no longer of the vector space, and is kept only as an encoder of its own.
 
 Letters: N pictures, S side, D dimensions.
 """
@@ -44,11 +45,12 @@ from embedder.weights import digest_of
 if TYPE_CHECKING:
     import onnx
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "packed", "int8")
 _OPSET = 18
 _PROBES = 16
 _BLOCK = 64
 _LARGE = 256  # weights of fewer numbers stay fp32: they save nothing
+_LARGEST = 1 << 20  # a matrix of so many numbers is packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ def export(
     Args:
         run: a run's folder or one checkpoint.
         folder: where `<name>-<precision>.onnx` and `<name>.json` go.
-        precision: `fp32` or `fp16`, of the stored weights, or `int8`, of all arithmetic.
+        precision: `fp32`, `fp16` or `packed`, of the stored weights, or `int8`, of all arithmetic.
         pictures: uint8 (N, S, S, C) to check with; None: sixteen made of coloured blocks. For
             int8 they are needed: three quarters calibrate, the others judge.
         own_space: where int8 vectors differ too much, keep them as those of another encoder,
@@ -147,8 +149,8 @@ def export(
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as place:
         reference = path = _write(model, Path(place) / f"{name}-fp32.onnx")
         probes, remarks = _probes(saved, pictures), _remarks(model, precision)
-        if precision == "fp16":
-            halve(model)
+        if precision in ("fp16", "packed"):
+            shrink(model, packed=precision == "packed")
         elif precision == "int8":
             learnt, judged = calibration_split(len(probes))
             model, probes = quantise(model, probes[learnt]), probes[judged]
@@ -282,20 +284,36 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def halve(model: onnx.ModelProto) -> None:
-    """Store the large weights as fp16, in place; a Cast in front of their use makes fp32 again."""
+def shrink(model: onnx.ModelProto, *, packed: bool = False) -> None:
+    """Store the large weights in fewer bits, in place; nodes in front of their use make fp32 again.
+
+    Only the file is smaller: everything is computed in fp32, and no activation is rounded.
+
+    Args:
+        model: its weights are fp32.
+        packed: matrices (O, …) of a million numbers or more as int8, with a factor for each output
+            (its largest weight / 127); all others as fp16.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
-    graph, casts, kept = model.graph, [], []
+    graph, nodes, kept = model.graph, [], []
     for weight in graph.initializer:
         array = numpy_helper.to_array(weight)
         if array.dtype != np.float32 or array.size < _LARGE:
             kept.append(weight)
-            continue
-        stored = f"{weight.name}.fp16"
-        kept.append(numpy_helper.from_array(array.astype(np.float16), stored))
-        casts.append(helper.make_node("Cast", [stored], [weight.name], to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
+        elif packed and array.size >= _LARGEST:
+            rows = tuple(range(1, array.ndim))
+            factor = np.maximum(np.abs(array).max(axis=rows, keepdims=True), 1e-30) / 127
+            stored, wide, by = (f"{weight.name}.{end}" for end in ("int8", "wide", "factor"))
+            kept.append(numpy_helper.from_array(np.rint(array / factor).astype(np.int8), stored))
+            kept.append(numpy_helper.from_array(factor.astype(np.float32), by))
+            nodes.append(helper.make_node("Cast", [stored], [wide], to=TensorProto.FLOAT))
+            nodes.append(helper.make_node("Mul", [wide, by], [weight.name]))
+        else:
+            stored = f"{weight.name}.fp16"
+            kept.append(numpy_helper.from_array(array.astype(np.float16), stored))
+            nodes.append(helper.make_node("Cast", [stored], [weight.name], to=TensorProto.FLOAT))
+    nodes += graph.node
     del graph.initializer[:], graph.node[:], graph.value_info[:]
     graph.initializer.extend(kept)
     graph.node.extend(nodes)

@@ -121,6 +121,54 @@ class _Slope(torch.autograd.Function):
         return to_x, (ones @ rows).view(-1).to(slope.dtype)
 
 
+class Strided(nn.Conv2d):
+    """A convolution over each channel by itself that skips positions.
+
+    On a processor torch's gradient for what goes in takes forty times as long as the convolution;
+    here it is the convolution it can be written as, of the gradient with zeros put between.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, C, ⌈H/stride⌉, ⌈W/stride⌉)."""
+        return self.by(x, self.weight, self.bias)
+
+    def by(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The same with other weights (C, 1, K, K) and bias (C,)."""
+        if not self.training or x.device.type != "cpu":
+            return self._conv_forward(x, weight, bias)
+        if torch.is_autocast_enabled("cpu"):
+            x = x.to(torch.get_autocast_dtype("cpu"))
+        y = _Strided.apply(x, weight.to(x.dtype), self.stride[0])
+        return y if bias is None else y + bias.to(y.dtype).view(1, -1, 1, 1)
+
+
+class _Strided(torch.autograd.Function):
+    """(N, C, H, W), kernels (C, 1, K, K), stride → (N, C, ⌈H/stride⌉, ⌈W/stride⌉)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:  # noqa: ANN401 - torch's context
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        half = weight.shape[-1] // 2
+        return functional.conv2d(x, weight, None, stride, half, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # noqa: ANN401 - as above
+        x, weight = ctx.saved_tensors
+        stride, channels, half = ctx.stride, len(weight), weight.shape[-1] // 2
+        to_x = to_weight = None
+        if ctx.needs_input_grad[0]:
+            spread = torch.zeros_like(x)
+            spread[:, :, ::stride, ::stride] = gradient
+            to_x = functional.conv2d(spread, weight.flip(2, 3), padding=half, groups=channels)
+        if ctx.needs_input_grad[1]:
+            to_weight = torch.ops.aten.convolution_backward(
+                gradient, x, weight, None, [stride] * 2, [half] * 2, [1, 1], False, [0, 0],
+                channels, [False, True, False],
+            )[1]  # fmt: skip
+        return to_x, to_weight, None
+
+
 class Unit(nn.Sequential):
     """Convolution, batch normalisation and perhaps an activation, one after the other.
 
@@ -135,10 +183,14 @@ class Unit(nn.Sequential):
         if not self.training or norm.training:
             return super().forward(x)
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        y = functional.conv2d(
-            x, conv.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale,
-            conv.stride, conv.padding, conv.dilation, conv.groups,
-        )  # fmt: skip
+        weight = conv.weight * scale.view(-1, 1, 1, 1)
+        bias = norm.bias - norm.running_mean * scale
+        if isinstance(conv, Strided):
+            y = conv.by(x, weight, bias)
+        else:
+            y = functional.conv2d(
+                x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups
+            )
         return self[2](y) if len(self) > 2 else y
 
 
@@ -147,8 +199,9 @@ def unit(
     act: Callable[[int], nn.Module] | None = Slope, eps: float = 1e-5,
 ) -> Unit:  # fmt: skip
     """Convolution, batch normalisation, activation; padding keeps the size at stride 1."""
+    kind = Strided if stride > 1 and groups == in_channels == out else nn.Conv2d
     layers: list[nn.Module] = [
-        nn.Conv2d(in_channels, out, kernel, stride, kernel // 2, groups=groups, bias=False),
+        kind(in_channels, out, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(out, eps=eps),
     ]
     return Unit(*layers, *([act(out)] if act else []))
@@ -274,8 +327,8 @@ def sface_compact(dim: int, dropout: float) -> EmbeddingNetwork:
 
 
 def sface_narrow(dim: int, dropout: float) -> EmbeddingNetwork:
-    """SFace with its head's matrix factored over channels: 4.0 M parameters at 128 dimensions."""
-    return EmbeddingNetwork(3, sface_body(), narrow_head(1024, 7, dim, 104, dropout))
+    """SFace with its head's matrix factored over channels: 5.1 M parameters at 128 dimensions."""
+    return EmbeddingNetwork(3, sface_body(), narrow_head(1024, 7, dim, 256, dropout))
 
 
 def narrow_head(
@@ -329,7 +382,7 @@ NETWORKS = {
                     None, _mobile(1.5, Slope)),
         NetworkCard("sface-compact", "SFace body, global depth-wise head, 3.4 M parameters", 3, 112,
                     128, "sface", sface_compact),
-        NetworkCard("sface-narrow", "SFace body, 104 channels before its head, 4.0 M parameters", 3,
+        NetworkCard("sface-narrow", "SFace body, 256 channels before its head, 5.1 M parameters", 3,
                     112, 128, "sface", sface_narrow),
         NetworkCard("sface-half", "SFace blocks on every second pixel, 3.8 M parameters", 3, 112,
                     128, "sface", sface_half),

@@ -135,7 +135,7 @@ def load_graph(network: EmbeddingNetwork, path: Path, *, side: int) -> None:
 
     Args:
         network: of the same kind and dimensions.
-        path: the ONNX file, fp32 or fp16.
+        path: the ONNX file, fp32, fp16 or packed.
         side: S of its pictures.
 
     Raises:
@@ -156,7 +156,8 @@ def load_graph(network: EmbeddingNetwork, path: Path, *, side: int) -> None:
     if not cosine >= _PARITY:
         raise CheckpointBroken(
             f"The weights of {path} give other vectors than it does (cosine {cosine:.4f}): it is "
-            "quantised or of another network; begin with a run's folder or an fp16 or fp32 graph."
+            "int8 or of another network; begin with a run's folder or an fp32, fp16 or packed "
+            "graph."
         )
 
 
@@ -168,6 +169,8 @@ def _weights(model: onnx.ModelProto) -> Iterator[tuple[type | tuple[type, ...], 
     for node in model.graph.node:
         if node.op_type == "Cast" and node.input[0] in known:  # fp16 is stored, fp32 computed
             known[node.output[0]] = known[node.input[0]].astype(np.float32)
+        if node.op_type == "Mul" and all(name in known for name in node.input):  # packed
+            known[node.output[0]] = known[node.input[0]] * known[node.input[1]]
         if node.op_type in _KINDS:
             arrays = [known[name] for name in node.input[1:]]
             if node.op_type == "Gemm" and not _transposed(node):

@@ -46,9 +46,10 @@ from embedder.errors import BadRecipe, CheckpointBroken, DeviceUnavailable, Trai
 from embedder.heap import keep_freed_memory
 from embedder.network import EmbeddingNetwork, build, network_card
 from embedder.objectives import TAUGHT, Batch, Objective
+from embedder.optimizer import optimizer_of, rate_at, set_rate, still
 from embedder.recipe import Recipe
 from embedder.start import load_start
-from embedder.train_body import fit_body
+from embedder.train_body import fit_body, imitate
 from embedder.train_head import factored, fit_head, reduced, regressed
 from embedder.train_log import Log, Row
 
@@ -340,51 +341,6 @@ def _restore(state: State, recipe: Recipe, saved: checkpoint.Checkpoint, folder:
     state.waited = saved.facts["waited"]
 
 
-def optimizer_of(recipe: Recipe, network: nn.Module, objective: nn.Module) -> torch.optim.Optimizer:
-    """AdamW or SGD; vectors (biases, normalisation, PReLU) do not decay.
-
-    `adamw-relative` has a group for each tensor, for `set_rate` to give it a rate of its own.
-    """
-    weights = [*network.parameters(), *objective.parameters()]
-    if recipe.optimizer == "adamw-relative":
-        alone = [
-            {"params": [p], "weight_decay": recipe.decay if p.ndim > 1 else 0.0, "relative": True}
-            for p in weights
-        ]
-        return torch.optim.AdamW(alone, lr=recipe.rate)
-    groups = [
-        {"params": [p for p in weights if p.ndim > 1], "weight_decay": recipe.decay},
-        {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.rate, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=recipe.rate)
-
-
-_LEAST_SIZE = 1e-3  # of a tensor, for its rate: what begins at zero must be able to leave it
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate; in a relative group, times the size of its weights.
-
-    A step of AdamW changes each weight by about the rate, whatever its size. Kernels of SFace are
-    about 0.02, those of a regressed head 0.004: one rate for both destroys the one or hardly moves
-    the other. The size is the root mean square of a tensor as it is now (Shazeer, Stern,
-    "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost", ICML 2018, section 8), so that
-    resuming needs nothing more.
-
-    Args:
-        optimizer: of `optimizer_of`; changed in place.
-        rate: of the step, or for relative groups the share of its size a weight changes by.
-    """
-    for group in optimizer.param_groups:
-        size = 1.0
-        if group.get("relative"):
-            (tensor,) = group["params"]
-            size = max(_LEAST_SIZE, float(tensor.detach().float().square().mean().sqrt()))
-        group["lr"] = rate * size
-
-
 def wrapped(state: State, recipe: Recipe, place: Place) -> nn.Module:
     """The network as this step trains it: the body frozen or not, gradients shared or not."""
     frozen = state.step < recipe.frozen
@@ -395,17 +351,10 @@ def wrapped(state: State, recipe: Recipe, place: Place) -> nn.Module:
     for block in list(state.network.body.children())[: recipe.rest]:
         block.requires_grad_(False).eval()
     if recipe.norms == "keep":
-        _still(state.network.body if frozen else state.network)
+        still(state.network.body if frozen else state.network)
     if place.world == 1:
         return state.network
     return DistributedDataParallel(state.network)
-
-
-def _still(part: nn.Module) -> None:
-    """Batch normalisation by the averages it has; its scale and shift go on learning."""
-    for module in part.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.eval()
 
 
 def _warm(state: State, feed: Feed, parts: Split) -> None:
@@ -434,6 +383,12 @@ def _warm_body(state: State, feed: Feed, parts: Split) -> None:
     pictures = state.network.scale(feed.pixels(chosen))
     near = fit_body(state.network.body, whole, pictures)
     tell(f"the body was fitted to {len(chosen)} pictures: cosine {near:.4f} with SFace's", place)
+    if recipe.warm_steps:
+        lost = imitate(
+            state.network.body, whole, lambda rows: state.network.scale(feed.pixels(rows)),
+            parts.train, steps=recipe.warm_steps, seed=recipe.seed, bf16=place.bf16,
+        )  # fmt: skip
+        tell(f"the body imitated SFace's: {lost:.3f} of its last map's variance is lost", place)
 
 
 def _warm_head(state: State, feed: Feed, parts: Split) -> None:
@@ -525,15 +480,6 @@ def _seed(recipe: Recipe, step: int, place: Place, what: int) -> int:
 
 
 # --- a step ------------------------------------------------------------------------------------
-
-
-def rate_at(recipe: Recipe, step: int) -> float:
-    """Learning rate of a step: a straight rise, then half a cosine down to the floor."""
-    if step < recipe.warmup:
-        return recipe.rate * (step + 1) / recipe.warmup
-    along = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    height = 0.5 * (1 + math.cos(math.pi * min(1.0, along)))
-    return recipe.rate * (recipe.floor + (1 - recipe.floor) * height)
 
 
 @dataclass(frozen=True, slots=True)

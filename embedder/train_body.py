@@ -7,17 +7,32 @@ as far as a linear map can (He, Zhang, Sun, "Channel Pruning for Accelerating Ve
 Networks", ICCV 2017, section 3.2, reconstructs pruned blocks so). No gradient is followed, and a
 thousand pictures are enough.
 
-Letters: N pictures, C channels in, O channels out, H side of a map, P positions of the map that
-comes out, T taps of a kernel, G groups, W = T·C/G inputs of an output.
+Then the whole cut body may imitate the trained one's last map by gradient: a map tells thousands of
+numbers of a picture where a vector tells a hundred (Romero and others, "FitNets: Hints for Thin
+Deep Nets", ICLR 2015).
+
+Letters: N pictures, B of a batch, C channels in, O channels out, H side of a map, h of the last
+one, P positions of the map that comes out, T taps of a kernel, G groups, W = T·C/G inputs of an
+output.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from embedder.optimizer import relative, set_rate, still
+
 _BATCH = 32
+_TOGETHER = 64  # B of a step of `imitate`
+_STEP = 1e-2  # its learning rate at the highest, as share of the size of the weights
+_RISE = 50  # steps until it is there
 _PENALTY = 1e-4  # of the mean variance of the inputs
 
 
@@ -94,6 +109,66 @@ def fit_block(block: nn.Sequential, inputs: Tensor, aims: Tensor) -> None:
     norm.bias.copy_(aim.flatten())
 
 
+def imitate(
+    body: nn.Sequential, whole: nn.Sequential, pictures: Callable[[NDArray[np.int64]], Tensor],
+    rows: NDArray[np.int64], *, steps: int, seed: int, bf16: bool,
+) -> float:  # fmt: skip
+    """Train a body to give the last map of another, in place; normalisations keep their averages.
+
+    The maps to be learnt are computed once and kept as float16.
+
+    Args:
+        body: (B, 3, H, H) → (B, O, h, h).
+        whole: the same with a larger map, whose every second position is aimed at; or as large.
+        pictures: rows int64 (B,) → float (B, 3, H, H), scaled as the bodies take them.
+        rows: int64 (N,), of the pictures.
+        steps: of 64 pictures each.
+        seed: of their order.
+        bf16: compute in bfloat16.
+
+    Returns:
+        Mean squared difference of the last tenth of the steps, in shares of the variance of each
+        channel of what is aimed at: 1 is what its mean alone would give.
+    """
+    device = next(body.parameters()).device
+    half = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+    order = np.random.default_rng(seed)
+    whole.eval()
+    with torch.no_grad(), half:
+        side = body(pictures(rows[:1])).shape[-1]
+        aims = torch.cat([
+            _spaced(whole(pictures(rows[i : i + _TOGETHER])), side).half()
+            for i in range(0, len(rows), _TOGETHER)
+        ])  # fmt: skip
+    some = aims[: 64 * _TOGETHER].float()
+    centre, spread = some.mean(dim=(0, 2, 3)), some.std(dim=(0, 2, 3)).clamp(min=1e-4)
+    del some
+    body.train()
+    still(body)
+    optimizer = relative(list(body.parameters()), 0.0)
+    told = []
+    for step in range(steps):
+        drawn = np.sort(order.choice(len(rows), min(_TOGETHER, len(rows)), replace=False))
+        along = 0.5 * (1 + math.cos(math.pi * step / steps))
+        set_rate(optimizer, _STEP * min((step + 1) / _RISE, along + 0.01))
+        with half:
+            found = body(pictures(rows[drawn])).float()
+        shape = (1, -1, 1, 1)
+        wanted = (aims[torch.from_numpy(drawn)].float() - centre.view(shape)) / spread.view(shape)
+        loss = functional.mse_loss((found - centre.view(shape)) / spread.view(shape), wanted)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        told.append(float(loss.detach()))
+    return float(np.mean(told[-max(1, steps // 10) :]))
+
+
+def _spaced(maps: Tensor, side: int) -> Tensor:
+    """Evenly spaced positions of (N, O, H, H), so many a side."""
+    step = -(-maps.shape[-1] // side)
+    return maps[:, :, ::step, ::step]
+
+
 def _through(part: nn.Module, maps: Tensor) -> Tensor:
     """Float16 maps through a part of a body, a few at a time: float16."""
     return torch.cat([part(some.float()).half() for some in maps.split(_BATCH)])
@@ -101,6 +176,4 @@ def _through(part: nn.Module, maps: Tensor) -> Tensor:
 
 def _thinned(aims: Tensor, seen: Tensor, conv: nn.Conv2d | None) -> Tensor:
     """Those positions of (N, O, H, H) that a convolution over `seen` gives; its own if None."""
-    side = seen.shape[-1] if conv is None else -(-seen.shape[-1] // conv.stride[0])
-    step = -(-aims.shape[-1] // side)
-    return aims[:, :, ::step, ::step]
+    return _spaced(aims, seen.shape[-1] if conv is None else -(-seen.shape[-1] // conv.stride[0]))

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 _BATCH, _EPOCHS, _RATE = 256, 12, 2e-3
 _DUAL = 0.03  # penalty of `reduced`, in shares of a picture's mean square
-_PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+_PENALTIES = (1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
 
 
 def fit_head(head: nn.Module, features: Tensor, teacher: Tensor, *, seed: int) -> float:
@@ -135,7 +135,10 @@ def _narrow(head: nn.Sequential, weight: Tensor, bias: Tensor, features: Tensor)
 
 
 def regressed(head: nn.Sequential, features: Tensor, teacher: Tensor) -> float:
-    """Set a factored head's matrix to the best for a teacher, in closed form, in place.
+    """Move a factored head's matrix to the best for a teacher, in closed form, in place.
+
+    What the matrix gives already is kept: only what the teacher's vectors differ by is regressed,
+    so that a high penalty leaves the head as it was.
 
     Args:
         head: `narrow_head`, its channels chosen (`factored`): (N, C, H, H) → (N, D).
@@ -149,18 +152,19 @@ def regressed(head: nn.Sequential, features: Tensor, teacher: Tensor) -> float:
     with torch.no_grad():
         head.eval()
         rows = torch.cat([down(part.float()).flatten(1) for part in features.split(_BATCH)])
-        wanted = teacher * float(matrix(rows).norm(dim=1).mean())  # as long as they were
+        given = matrix(rows)
+        lacking = teacher * float(given.norm(dim=1).mean()) - given  # as long as they were
         out = torch.arange(len(rows), device=rows.device) % 10 == 9
-        some = _Moments.of(rows[~out], wanted[~out])
+        some = _Moments.of(rows[~out], lacking[~out])
         tried = {}
         for penalty in _PENALTIES:
             weight, bias = some.solved(penalty)
-            found = rows[out] @ weight + bias
+            found = given[out] + rows[out] @ weight + bias
             tried[penalty] = float(functional.cosine_similarity(found, teacher[out]).mean())
         best = max(tried, key=lambda penalty: tried[penalty])
-        weight, bias = _Moments.of(rows, wanted).solved(best)
-        matrix.weight.copy_(weight.T)
-        matrix.bias.copy_(bias)
+        weight, bias = _Moments.of(rows, lacking).solved(best)
+        matrix.weight.add_(weight.T)
+        matrix.bias.add_(bias)
     return tried[best]
 
 

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from onnx import numpy_helper
 
 from embedder import checkpoint, export
 from embedder.card import PARITY
@@ -39,27 +40,44 @@ def pictures():
     return np.random.default_rng(3).integers(0, 256, (5, 28, 28, 1), np.uint8)
 
 
-def test_export_equals_torch_in_both_precisions(run, tmp_path, pictures):
+def test_export_equals_torch_in_each_precision(run, tmp_path, pictures, monkeypatch):
+    monkeypatch.setattr(export, "_LARGEST", 20_000)
     colour = np.broadcast_to(pictures, (5, 28, 28, 3)).transpose(0, 3, 1, 2).astype(np.float32)
     ours = encode_pictures(checkpoint.load(run / "best").network(), pictures)
     done = {}
-    for precision in ("fp32", "fp16"):
+    for precision in ("fp32", "fp16", "packed"):
         folder = tmp_path / precision
         done[precision] = one = export.export(run, folder, precision=precision, pictures=pictures)
-        assert one.parity >= 0.9999
+        assert one.parity >= (0.9995 if precision == "packed" else 0.9999)
         assert [p.name for p in sorted(folder.iterdir())] == [
             f"digits-{precision}.onnx", "digits.json",
         ]  # fmt: skip
         # another N than the graph was made with
         vectors = OnnxNetwork(str(one.path)).run(np.ascontiguousarray(colour))
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        np.testing.assert_allclose(vectors, ours, atol=3e-3)
+        np.testing.assert_allclose(vectors, ours, atol=1e-2 if precision == "packed" else 3e-3)
         card = json.loads(one.card_path.read_text())
         assert card["space"] == one.card.space
         assert card["recipe"]["name"] == "digits"
         assert "/somewhere" not in card["trained_on"]
     assert done["fp32"].card.space == done["fp16"].card.space
     assert done["fp16"].size < 0.6 * done["fp32"].size
+    assert done["packed"].size < 0.7 * done["fp16"].size
+
+
+def test_packed_weights_are_the_nearest_of_255(run, monkeypatch):
+    monkeypatch.setattr(export, "_LARGEST", 20_000)
+    model = export.to_onnx(checkpoint.load(run / "best").network(), side=28)
+    before = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+    export.shrink(model, packed=True)
+    after = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+    packed = [name.removesuffix(".int8") for name in after if name.endswith(".int8")]
+    assert packed == [name for name, array in before.items() if array.size >= 20_000]
+    for name in packed:
+        whole, small, by = before[name], after[f"{name}.int8"], after[f"{name}.factor"]
+        assert by.shape == (len(whole), *[1] * (whole.ndim - 1))
+        assert np.abs(small).reshape(len(small), -1).max(axis=1).tolist() == [127] * len(small)
+        assert np.all(np.abs(small * by - whole) <= by * 0.5001)
 
 
 def test_an_export_that_differs_is_not_kept(run, tmp_path, monkeypatch):
@@ -209,7 +227,8 @@ def test_an_export_is_imported_and_opened_by_name(trained, shapes, tmp_path, mon
     monkeypatch.setenv("VULTUS_CACHE", str(tmp_path / "cache"))
     ours = encode_pictures(checkpoint.load(checkpoint.find(trained)).network(), shapes)
     crops = [crop_of(p) for p in shapes]
-    for precision in ("fp32", "fp16", "int8"):
+    monkeypatch.setattr(export, "_LARGEST", 20_000)
+    for precision in ("fp32", "fp16", "packed", "int8"):
         export.export(
             trained, tmp_path / precision, precision=precision, pictures=shapes, own_space=True
         )

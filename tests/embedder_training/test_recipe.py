@@ -36,6 +36,7 @@ def test_a_file(tmp_path):
         ('{"steps": "many"}', "wrong kind"),
         ('{"optimizer": "magic"}', "adamw, adamw-relative, sgd"),
         ('{"per_class": 9, "batch": 8}', "more than the batch"),
+        ('{"warm_steps": 9}', "warm_body"),
     ],
 )
 def test_a_file_with_mistakes(tmp_path, text, words):

@@ -21,15 +21,13 @@ from embedder.dataset import from_arrays
 from embedder.errors import BadRecipe, CheckpointBroken, TrainingCollapsed
 from embedder.network import build
 from embedder.objectives import Objective, Weighted
+from embedder.optimizer import optimizer_of, rate_at, set_rate
 from embedder.recipe import Recipe
 from embedder.train import (
     Place,
     backward,
     equal_error_rate,
     find_rate,
-    optimizer_of,
-    rate_at,
-    set_rate,
     train,
 )
 
@@ -260,6 +258,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from embedder.objectives import Objective, Weighted
+from embedder.optimizer import optimizer_of, rate_at, set_rate
 from embedder.recipe import Recipe
 from embedder.train import backward, processes
 torch.set_num_threads(1)

@@ -1,12 +1,13 @@
 """A body fitted to another, block by block."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from embedder.network import coarsen, unit
-from embedder.train_body import fit_block, fit_body
+from embedder.train_body import fit_block, fit_body, imitate
 
 
 def body(first_stride, seed):
@@ -49,6 +50,27 @@ def test_half_the_positions_follow_better_than_spread_kernels():
         ]
     assert near[0] > 0.9
     assert near[0] > near[1]
+
+
+def test_imitating_brings_a_fitted_body_nearer():
+    whole, half = body(1, 4), body(2, 5)
+    pictures = smooth(256, 6)
+    fit_body(half, whole, pictures[:64])
+
+    def lost():
+        with torch.no_grad():
+            wanted = whole.eval()(new)[:, :, ::2, ::2]
+            return float((half.eval()(new) - wanted).square().mean() / wanted.var())
+
+    new = smooth(64, 7)
+    before = lost()
+    averages = half[0][1].running_mean.clone()
+    told = imitate(
+        half, whole, lambda rows: pictures[rows], np.arange(256), steps=60, seed=1, bf16=False
+    )
+    assert lost() < 0.8 * before
+    assert 0 < told < 1
+    torch.testing.assert_close(half[0][1].running_mean, averages)
 
 
 def test_the_normalisation_holds_what_the_convolution_gives():
