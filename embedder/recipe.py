@@ -171,7 +171,8 @@ RECIPES = {
     for recipe in (
         _FACE,
         replace(_FACE, name="vultus-face-1-mobile", network="sface-half", augmentation="faces",
-                judged="none", warm_body=2000, rest=0, norms="learn", steps=5000, rate=5e-3),
+                judged="none", warm_body=2000, warm_steps=3000, rest=0, steps=4000, rate=6e-3,
+                ema=0.998),
         _MNIST,
         replace(_MNIST, name="mnist-ratio", objectives=(
             Weighted("triplet-ratio", options={"unit": True, "temperature": 1.0}),)),

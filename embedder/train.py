@@ -414,7 +414,7 @@ def _warm_head(state: State, feed: Feed, parts: Split) -> None:
         cosine = regressed(head, features, wanted)
     elif recipe.network == "sface-half":
         reduced(head, features, wanted)
-        cosine = regressed(head, features, wanted)
+        cosine = regressed(head, features, wanted, anew=True)
     else:
         cosine = fit_head(head, features, wanted, seed=recipe.seed)
     tell(f"the head was fitted to {count} pictures: cosine {cosine:.4f} with the teacher", place)

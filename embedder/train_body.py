@@ -31,7 +31,7 @@ from embedder.optimizer import relative, set_rate, still
 
 _BATCH = 32
 _TOGETHER = 64  # B of a step of `imitate`
-_STEP = 1e-2  # its learning rate at the highest, as share of the size of the weights
+_STEP = 3e-2  # its learning rate at the highest, as share of the size of the weights
 _RISE = 50  # steps until it is there
 _PENALTY = 1e-4  # of the mean variance of the inputs
 
@@ -136,10 +136,12 @@ def imitate(
     whole.eval()
     with torch.no_grad(), half:
         side = body(pictures(rows[:1])).shape[-1]
-        aims = torch.cat([
+        parts = [
             _spaced(whole(pictures(rows[i : i + _TOGETHER])), side).half()
             for i in range(0, len(rows), _TOGETHER)
-        ])  # fmt: skip
+        ]
+    aims = torch.cat(parts)
+    del parts
     some = aims[: 64 * _TOGETHER].float()
     centre, spread = some.mean(dim=(0, 2, 3)), some.std(dim=(0, 2, 3)).clamp(min=1e-4)
     del some

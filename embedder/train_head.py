@@ -134,7 +134,9 @@ def _narrow(head: nn.Sequential, weight: Tensor, bias: Tensor, features: Tensor)
         norm.running_var.fill_(1.0 - norm.eps)
 
 
-def regressed(head: nn.Sequential, features: Tensor, teacher: Tensor) -> float:
+def regressed(
+    head: nn.Sequential, features: Tensor, teacher: Tensor, *, anew: bool = False
+) -> float:
     """Move a factored head's matrix to the best for a teacher, in closed form, in place.
 
     What the matrix gives already is kept: only what the teacher's vectors differ by is regressed,
@@ -144,6 +146,7 @@ def regressed(head: nn.Sequential, features: Tensor, teacher: Tensor) -> float:
         head: `narrow_head`, its channels chosen (`factored`): (N, C, H, H) → (N, D).
         features: float16 (N, C, H, H); each tenth is left out, to choose the penalty by.
         teacher: float (N, D), unit rows.
+        anew: the matrix has learnt from these very pictures and is not kept.
 
     Returns:
         Mean cosine with the teacher over the pictures left out, before these are added.
@@ -153,7 +156,12 @@ def regressed(head: nn.Sequential, features: Tensor, teacher: Tensor) -> float:
         head.eval()
         rows = torch.cat([down(part.float()).flatten(1) for part in features.split(_BATCH)])
         given = matrix(rows)
-        lacking = teacher * float(given.norm(dim=1).mean()) - given  # as long as they were
+        long = float(given.norm(dim=1).mean())  # as the vectors were
+        if anew:
+            matrix.weight.zero_()
+            matrix.bias.zero_()
+            given = torch.zeros_like(given)
+        lacking = teacher * long - given
         out = torch.arange(len(rows), device=rows.device) % 10 == 9
         some = _Moments.of(rows[~out], lacking[~out])
         tried = {}
