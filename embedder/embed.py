@@ -97,7 +97,7 @@ def open_embedder(
     """Open a detector and an encoder by name; arguments as `open_network_encoder`.
 
     Args:
-        model: encoder, `sface` (default), `sface-mirror` or `picture`.
+        model: encoder, `vultus-face-1` (default), `sface`, `sface-mirror` or `picture`.
         detector: `yunet` for faces, `whole` for pictures of things; None: the encoder's.
         device: `cpu` or `cuda`.
         runtime: `openvino` or `onnxruntime`.

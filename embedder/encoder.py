@@ -21,7 +21,7 @@ from embedder.card import EncoderCard
 from embedder.errors import DeviceUnavailable, RuntimeMissing, UnknownModel, WrongArray
 from embedder.weights import SFACE, find
 
-DEFAULT_MODEL = "sface"
+DEFAULT_MODEL = "vultus-face-1"
 CARDS = {
     "sface": sface.card(mirror=False),
     "sface-mirror": sface.card(mirror=True),
@@ -167,11 +167,12 @@ def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def known_models() -> list[EncoderCard]:
     """The cards of all encoders that can be opened by name, the default first, imported last."""
-    return [*CARDS.values(), *model_folder.imported_cards()]
+    cards = [*CARDS.values(), *model_folder.imported_cards()]
+    return sorted(cards, key=lambda card: card.name != DEFAULT_MODEL)
 
 
 def default_model() -> str:
-    """`VULTUS_MODEL`, else `sface`."""
+    """`VULTUS_MODEL`, else `vultus-face-1`."""
     return os.environ.get("VULTUS_MODEL", DEFAULT_MODEL)
 
 
@@ -199,8 +200,8 @@ def open_network_encoder(
     """Open an encoder by name.
 
     Args:
-        name: `sface`, `sface-mirror`, `picture` or an imported one; None: `VULTUS_MODEL`, else
-            `sface`.
+        name: `vultus-face-1`, `sface`, `sface-mirror`, `picture` or an imported one; None:
+            `VULTUS_MODEL`, else `vultus-face-1`.
         device: `cpu` (default) or `cuda`; None: `VULTUS_DEVICE`, else `cpu`.
         runtime: `openvino` or `onnxruntime`; None: OpenVINO where it is installed.
         quick: for a crop or two: rather the runtime that starts first than the fastest one, where

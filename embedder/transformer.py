@@ -48,7 +48,7 @@ class PictureEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         """Keep the choices.
 
         Args:
-            model: encoder, `sface` (default), `sface-mirror` or `picture`.
+            model: encoder, `vultus-face-1` (default), `sface`, `sface-mirror` or `picture`.
             detector: `yunet` for faces, `whole` for pictures of things; None: the
                 encoder's.
             rule: which face of a picture with several: `centre` or `largest`.

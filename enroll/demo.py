@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+from embedder.encoder import DEFAULT_MODEL
 from enroll.errors import DemoFailed, OutputUnusable, PicturesMissing
 from enroll.gallery import Gallery, open_gallery
 
@@ -50,7 +51,7 @@ def run(out: Path) -> Iterator[str]:
     shutil.copy(min((source / "strangers").glob("*/*.jpg")), stranger)
     shutil.copytree(source, out / "library", ignore=shutil.ignore_patterns("*.md"))
     yield f"$ export VULTUS_DATABASE={shlex.quote(str(out / 'gallery.sqlite3'))}"
-    with open_gallery(out / "gallery.sqlite3", model="sface") as gallery:
+    with open_gallery(out / "gallery.sqlite3", model=DEFAULT_MODEL) as gallery:
         yield from _enrolment(gallery, out / "photos")
         yield from _verification(gallery, enrolled, captures)
         yield from _identification(gallery, captures, stranger)

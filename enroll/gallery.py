@@ -211,7 +211,7 @@ def open_gallery(
             file in the user's data folder.
         index: engine URL; None: `VULTUS_INDEX`, else a file beside the database.
         model: `sface`, `sface-mirror` or `picture`; None: what the gallery was made with, else
-            `VULTUS_MODEL`, else `sface`.
+            `VULTUS_MODEL`, else `vultus-face-1`.
         detector: `yunet` for faces, `whole` for pictures of things; None: the encoder's.
         device: `cpu` or `cuda`.
         runtime: `openvino` or `onnxruntime`.

@@ -87,7 +87,8 @@ _SHARED = (
     click.option(
         "--model",
         metavar="NAME",
-        help="Encoder; default: what the gallery was made with, else VULTUS_MODEL, else sface.",
+        help="Encoder; default: what the gallery was made with, else VULTUS_MODEL, "
+        "else vultus-face-1.",
     ),
     click.option(
         "--detector",

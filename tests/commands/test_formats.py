@@ -34,7 +34,7 @@ def test_json_of_a_verification(vultus: Vultus, shared: Gallery, who: str, verif
     assert said["distance"] == pytest.approx(1 - said["similarity"], abs=2e-6)
     assert (said["similarity"] >= said["threshold"]) is verified
     assert said["fmr"] == 1e-3
-    assert said["model"].startswith("sface-128-")
+    assert said["model"].startswith("vultus-face-1-128-")
     assert said["device"].startswith("cpu ")
     assert said["time_ms"] > 0
 

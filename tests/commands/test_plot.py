@@ -76,7 +76,7 @@ def test_a_pair_says_what_its_similarity_rests_on(
     assert all(one.max() > 0.005 for one in drops), "covering a face makes it less alike somewhere"
     assert f"similarity {values['similarity']:.3f}; threshold" in page.read_text(encoding="utf-8")
     compared = inside("compare", probe, other, "--format", "json", *unchanged.at).json()
-    assert values["similarity"] == pytest.approx(compared["similarity"], abs=1e-3)
+    assert values["similarity"] == pytest.approx(compared["similarity"], abs=3e-3)
     assert values["threshold"] == pytest.approx(compared["threshold"])
 
 

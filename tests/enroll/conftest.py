@@ -15,6 +15,7 @@ from PIL import Image
 
 import enroll
 from embedder.embed import Embedder, open_embedder
+from embedder.encoder import DEFAULT_MODEL
 from embedder.errors import RuntimeMissing, WeightsMissing
 from embedder.photo import read_photo
 from enroll.cluster import Clustering, cluster_library
@@ -40,7 +41,7 @@ def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def embedder() -> Embedder:
     try:
-        return open_embedder("sface")
+        return open_embedder(DEFAULT_MODEL)
     except (WeightsMissing, RuntimeMissing) as error:
         pytest.skip(str(error))
 

@@ -71,7 +71,7 @@ def test_a_healthy_gallery(places: Places):
     assert found["database"][0].found.endswith("schema current")
     assert found["gallery"][0].found.startswith("4 people, 8 photos, 8 templates, 0 of them")
     assert found["index"][0].found == "in step: 8 vectors, the database names 8, rev 8 of 8"
-    assert found["encoder"][0].found.startswith("sface (sface-128-")
+    assert found["encoder"][0].found.startswith("vultus-face-1 (vultus-face-1-128-")
     assert all(set(f.to_dict()) == {"what", "state", "found", "advice"} for f in findings)
 
 
@@ -93,7 +93,7 @@ def test_without_a_database_nothing_is_created(tmp_path: Path, model: str | None
     assert [found[what][0].state for what in ("database", "gallery", "index")] == ["note"] * 3
     assert "does not exist yet" in found["database"][0].found
     assert [found[what][0].state for what in ("encoder", "calibration")] == ["ok"] * 2
-    assert found["encoder"][0].found.startswith(model or "sface")
+    assert found["encoder"][0].found.startswith(model or "vultus-face-1")
 
 
 @pytest.mark.usefixtures("embedder")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from .conftest import Shelf
 
-OLD, NEW = card_of("sface"), card_of("sface-mirror")
+OLD, NEW = card_of("vultus-face-1"), card_of("sface-mirror")
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_there_and_back_again(
     assert cosines.min() > 0.99, "the crop's vector is nearly that of the photo"
     assert migrate(now.parts, "sface-mirror").encoded == 0, "it is there already"
     with pytest.raises(TransitionUnderWay, match="--roll-back"):
-        migrate(now.parts, "sface")
+        migrate(now.parts, OLD.name)
 
     (outcome,) = now.enroll(people[names[0]][4], name=names[0])
     assert outcome.status == "enrolled"
@@ -276,7 +276,7 @@ def test_a_sealed_gallery(
 
 def test_what_must_be_there_first(enrolled: Shelf, shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(NothingToMigrate, match="nothing yet"):
-        migrate(shelf.parts, "sface")
+        migrate(shelf.parts, OLD.name)
     for ask in (roll_back, drop_old):
         with pytest.raises(NothingToMigrate):
             ask(enrolled.parts)

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from embedder.embed import Embedder, FoundFace, open_embedder
+from embedder.encoder import DEFAULT_MODEL
 from embedder.errors import RuntimeMissing, WeightsMissing
 from embedder.photo import read_photo
 from migrations import ensure_schema
@@ -83,7 +84,7 @@ def stairs(curve: Callable[..., Calibration]) -> Calibration:
 @pytest.fixture(scope="session")
 def embedder(own_places: None) -> Embedder:  # noqa: ARG001 - the cache must be set first
     try:
-        return open_embedder("sface")
+        return open_embedder(DEFAULT_MODEL)
     except (WeightsMissing, RuntimeMissing) as error:
         pytest.skip(str(error))
 
