@@ -25,12 +25,14 @@ from verify.cuts import cuts_of
 from verify.scores import OpenSetRates, accuracy, best_threshold, open_set_rates
 
 TARGETS = {
-    "pair accuracy": {"sface": "≥ 0.987", "sface-mirror": "≥ 0.987"},
-    "rank-1": {"sface": "≥ 0.985", "sface-mirror": "≥ 0.988"},
-    "FNIR at FPIR 0.01": {"sface": "≤ 0.040", "sface-mirror": "≤ 0.032"},
-    "BCubed F": {"sface": "≥ 0.980", "sface-mirror": "≥ 0.980"},
-    "photos without a face": {"sface": "0", "sface-mirror": "0"},
-}
+    "pair accuracy": {"vultus-face-1": "≥ 0.987", "sface": "≥ 0.987", "sface-mirror": "≥ 0.987"},
+    "rank-1": {"vultus-face-1": "≥ 0.985", "sface": "≥ 0.985", "sface-mirror": "≥ 0.988"},
+    "FNIR at FPIR 0.01": {
+        "vultus-face-1": "≤ 0.036", "sface": "≤ 0.040", "sface-mirror": "≤ 0.032",
+    },
+    "BCubed F": {"vultus-face-1": "≥ 0.980", "sface": "≥ 0.980", "sface-mirror": "≥ 0.980"},
+    "photos without a face": {"vultus-face-1": "0", "sface": "0", "sface-mirror": "0"},
+}  # fmt: skip
 
 
 def main() -> None:
