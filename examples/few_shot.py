@@ -14,7 +14,7 @@ ask about), and an ONNX file with its card comes out. Then show the camera your 
 
 Without `--data` it measures on Fashion-MNIST: 50 bags and 50 shoes (sandal, sneaker, boot pooled)
 are shown, and all 4,000 test pictures of the four classes asked about. The body is the small CNN
-trained on the other six classes, then `picture`.
+trained on the other six classes, which goes on learning with the head, then `picture`.
 
 Letters: N pictures, S side, C channels.
 """
@@ -49,6 +49,7 @@ from embedder.train_scores import knn_accuracy
 
 BAG, SHOES, OTHERS = 8, (5, 7, 9), (0, 1, 2, 3, 4, 6)
 BODY_STEPS, HEAD_STEPS = 1500, 40
+SMALL_STEPS, FROZEN = 300, 20  # the small body has never seen such things and must learn too
 _BLOCK = 64
 
 
@@ -199,7 +200,12 @@ def measured(
     large = from_arrays(
         np.stack([fitted(p, card.side, card.channels) for p in shown.pixels]), shown.labels
     )
-    done = train(head_recipe(body, steps, seed, init), run / "head", pictures=large, resume=resume)
+    recipe = head_recipe(body, steps, seed, init)
+    if body == "small":
+        recipe = recipe.but(
+            steps=SMALL_STEPS, frozen=FROZEN, augmentation="garments", evaluate=SMALL_STEPS
+        )
+    done = train(recipe, run / "head", pictures=large, resume=resume)
     seconds = time.monotonic() - began
     network = checkpoint.load(done.folder).network()
     accuracy = knn_accuracy(

@@ -44,7 +44,7 @@ SET = "pins_"  # of the development pictures: people with many photos each
 TOPS = (0.47, 0.51)  # upper edge of the masks, share of the side: the eyes' middles lie at 0.46
 EACH, PEOPLE = 8, 90  # photos a person, and people, at most
 FMR = 1e-2
-STEPS, BATCH = 300, 32
+STEPS, BATCH = 60, 32
 _BLOCK = 256
 
 
