@@ -143,7 +143,10 @@ class Strided(nn.Conv2d):
 
 
 class _Strided(torch.autograd.Function):
-    """(N, C, H, W), kernels (C, 1, K, K), stride → (N, C, ⌈H/stride⌉, ⌈W/stride⌉)."""
+    """(N, C, H, W), kernels (C, 1, K, K), stride → (N, C, ⌈H/stride⌉, ⌈W/stride⌉).
+
+    Gradients have the shapes of their inputs.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:  # noqa: ANN401 - torch's context

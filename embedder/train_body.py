@@ -18,7 +18,6 @@ output.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -27,7 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from embedder.optimizer import relative, set_rate, still
+from embedder.optimizer import rate_at, relative, set_rate, still
+from embedder.recipe import Recipe
 
 _BATCH = 32
 _TOGETHER = 64  # B of a step of `imitate`
@@ -142,22 +142,18 @@ def imitate(
         ]
     aims = torch.cat(parts)
     del parts
-    some = aims[: 64 * _TOGETHER].float()
-    centre, spread = some.mean(dim=(0, 2, 3)), some.std(dim=(0, 2, 3)).clamp(min=1e-4)
-    del some
+    spread = aims[: 64 * _TOGETHER].float().std(dim=(0, 2, 3)).clamp(min=1e-4).view(1, -1, 1, 1)
     body.train()
     still(body)
     optimizer = relative(list(body.parameters()), 0.0)
-    told = []
+    course, told = Recipe(steps=steps, rate=_STEP, warmup=_RISE), []
     for step in range(steps):
         drawn = np.sort(order.choice(len(rows), min(_TOGETHER, len(rows)), replace=False))
-        along = 0.5 * (1 + math.cos(math.pi * step / steps))
-        set_rate(optimizer, _STEP * min((step + 1) / _RISE, along + 0.01))
+        set_rate(optimizer, rate_at(course, step))
         with half:
             found = body(pictures(rows[drawn])).float()
-        shape = (1, -1, 1, 1)
-        wanted = (aims[torch.from_numpy(drawn)].float() - centre.view(shape)) / spread.view(shape)
-        loss = functional.mse_loss((found - centre.view(shape)) / spread.view(shape), wanted)
+        wanted = aims[torch.from_numpy(drawn)].float()
+        loss = functional.mse_loss(found / spread, wanted / spread)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
